@@ -1,0 +1,80 @@
+"""The guest's first process: it turns a job into a running network, and the network into evidence.
+
+Run as `python -m testbed.emulate.guest FOLDER` by the guest kernel, with the host's files below a
+read-only root and FOLDER, the run folder, as the one place that can be written to. Messages to the
+host are console lines that start with "@" and go on in JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from testbed.job import CONTENT, NODES, OUT, Job
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_SET_TIMER_SLACK = 29  # prctl(2)
+_POWER_OFF = 0x4321FEDC  # reboot(2)
+
+
+def mount(kind: str, where: str, options: str = "") -> None:
+    """mount(2); OSError says what could not be mounted."""
+    if _libc.mount(b"none", where.encode(), kind.encode(), 0, options.encode()) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {kind} on {where}: {os.strerror(number)}")
+
+
+def prepare(folder: str) -> None:
+    """Lay writable places over the host's read-only files."""
+    mount("proc", "/proc")
+    mount("sysfs", "/sys")
+    mount("devtmpfs", "/dev")
+    for where in ("/dev/pts", "/dev/shm"):  # noqa: S108 - the guest's own
+        os.makedirs(where, exist_ok=True)
+    mount("devpts", "/dev/pts", "ptmxmode=0666")
+    mount("tmpfs", "/dev/shm", "mode=1777")  # noqa: S108
+    mount("tmpfs", "/run", "mode=755")
+    for where in ("/etc", "/var", "/tmp"):  # noqa: S108 - overlaid, since Python itself may lie there
+        upper, work = f"/run/overlay{where}/upper", f"/run/overlay{where}/work"
+        os.makedirs(upper)
+        os.makedirs(work)
+        mount("overlay", where, f"lowerdir={where},upperdir={upper},workdir={work}")
+    for path in (OUT, NODES, CONTENT):
+        os.makedirs(path)
+    mount("hostfs", OUT, folder)
+    # sleeps end when they should, not up to 50 µs later as is the default
+    _libc.prctl(_SET_TIMER_SLACK, 1, 0, 0, 0)
+    Path("/proc/sys/vm/panic_on_oom").write_text("1")
+    Path("/proc/sys/kernel/hostname").write_text("testbed")
+
+
+def tell(**message: Any) -> None:
+    """Send the host a message."""
+    sys.stdout.write("@" + json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the job of the folder named on the command line, and power off whatever happens."""
+    os.environ.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    try:
+        prepare(sys.argv[1])
+        # pyroute2 reads /proc when it is imported
+        from testbed.emulate.play import run
+
+        run(Job.read(Path(OUT)))
+    except BaseException as error:  # noqa: BLE001 - process 1 must not die, or the kernel panics
+        tell(failed=f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+    sys.stdout.flush()
+    os.sync()
+    _libc.reboot(_POWER_OFF)
+
+
+if __name__ == "__main__":
+    main()

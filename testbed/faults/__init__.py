@@ -1,0 +1,78 @@
+"""A fault strikes a running network, proves that it struck, and is undone.
+
+A kind is one file: a dataclass of its parameters with the docstring's first line an example in
+YAML, `strike`, a context manager so that striking and healing cannot come apart, and `took_hold`
+and `healed`, which judge from the tables. The guest imports this too: no third-party import at the
+top of a fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NewType, Protocol
+
+from testbed.model.units import Duration
+
+if TYPE_CHECKING:
+    from testbed.job import Job, Shape
+    from testbed.measure.tables import Tables
+
+LinkName = NewType("LinkName", str)  # checked against the topology, endpoints in either order
+NodeName = NewType("NodeName", str)
+OcaName = NewType("OcaName", str)
+
+
+class Net(Protocol):
+    """What a fault may do to the running network. `testbed.testing.FakeNet` is one without a kernel."""
+
+    job: Job
+
+    def shaped(self, link: str, direction: str = "both", **change: Any) -> AbstractContextManager[None]:
+        """Change fields of a link's `Shape` while inside; `direction` is both, forward or backward.
+
+        Overlapping changes lie on one another in the order they came, and any may end first.
+        """
+
+    def down(self, link: str) -> AbstractContextManager[None]:
+        """Take both ends of a link down while inside."""
+
+    def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> AbstractContextManager[None]:
+        """Kill processes of a node (all of them if None) while inside; start them again after."""
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """What all faults have; subclasses add their parameters and set `kind` and `colour`."""
+
+    kind: ClassVar[str] = ""
+    colour: ClassVar[str] = "#d9d9d9"  # of its band in the report
+
+    at: Duration
+    lasts: Duration
+
+    def where(self) -> str:
+        """What it strikes, in words of the topology."""
+        raise NotImplementedError
+
+    def strike(self, net: Net) -> AbstractContextManager[None]:
+        """Be in force while inside, and undone after, whatever happens inside."""
+        raise NotImplementedError
+
+    def took_hold(self, tables: Tables) -> bool | None:
+        """Whether packets or routes show that it struck; None if nothing can be said."""
+        raise NotImplementedError
+
+    def healed(self, tables: Tables) -> bool | None:
+        """Whether packets or routes show that it ended; None if nothing can be said."""
+        raise NotImplementedError
+
+
+def layered(base: Shape, layers: Iterable[dict[str, Any]]) -> Shape:
+    """A direction's shape with the changes in force laid over it, latest last."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= layer
+    return dataclasses.replace(base, **merged)

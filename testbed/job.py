@@ -1,0 +1,225 @@
+"""A job is everything one run needs, as data: it crosses the venue seam as `job.json`.
+
+Both sides of the seam read this module, so it imports the standard library only. Every quantity
+carries its unit in its name: times in nanoseconds, rates in bits per second, sizes in bytes,
+shares from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+# Where things lie on the side that holds the emulated kernel.
+OUT = "/run/testbed/out"  # the run folder
+NODES = "/run/testbed/nodes"  # a folder for each node's configuration, sockets and spool
+CONTENT = "/run/testbed/content"  # the titles, as every OCA and the origin hold them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """One direction of a link: what a packet meets after the sender's interface.
+
+    A packet first waits `delay_ns` (plus or minus up to `jitter_ns`) and may be lost with
+    probability `loss`; then it is queued behind at most `queue_packets` others and serialised at
+    `rate_bps`. Lengths count from the Ethernet header, as netem does.
+    """
+
+    rate_bps: int | None = None
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    loss: float = 0.0
+    queue_packets: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """One end of a link, inside a node."""
+
+    name: str
+    link: str
+    mac: str
+    address: str = ""  # "10.1.0.0/31"; empty on a port of an exchange's switch
+    peer: str = ""  # the node at the other end
+    peer_address: str = ""  # its address without length, where it has one
+    shape: Shape = Shape()  # what leaves here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Two interfaces and the wire between them; `a` is the endpoint named first in the YAML.
+
+    Both directions are captured at `captured_at` ("a" or "b"): the wire itself takes no time, so a
+    frame passes both ends in the same instant.
+    """
+
+    name: str  # "north.core--transit.a"
+    a: str
+    a_interface: str
+    b: str
+    b_interface: str
+    a_to_b: Shape
+    b_to_a: Shape
+    relation: str = ""  # what a is to b: customer, provider, peer; empty inside an AS and to hosts
+    captured_at: str = "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """Something that runs on a node: a program (`argv`) or a service of ours (`service`).
+
+    `service` is "module:function"; the function is called with `config` in a child of its own
+    inside the node's network namespace. `ready` says how to tell that it is up: "tcp:PORT" or
+    "udp:PORT" (bound in the node), "bird:SOCKET" (answers, and every BGP session is
+    established), or nothing. Output goes to `logs/<node>/<name>.log`.
+    """
+
+    name: str
+    argv: tuple[str, ...] = ()
+    service: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    ready: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A route the plan sets by hand; everything else is learned by the routing daemons."""
+
+    prefix: str
+    via: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A network namespace with its interfaces, files and processes."""
+
+    name: str  # "north.core", "north.homes.3", "oca-n1"
+    role: str  # router, exchange, route-server, oca, origin, resolver, authority, steering, client
+    asn: int = 0
+    isp: str = ""  # the ISP it belongs to; empty for the CDN's own
+    address: str = ""  # the address others know it by, without length
+    bridge: bool = False  # its interfaces are ports of one learning bridge
+    forwards: bool = False
+    interfaces: tuple[Interface, ...] = ()
+    loopbacks: tuple[str, ...] = ()  # further addresses, on lo
+    routes: tuple[Route, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)  # absolute path in the guest -> text
+    processes: tuple[Process, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Title:
+    """A video: `segment_bytes[segment][rung]`, `bitrates_kbps` rising."""
+
+    name: str
+    segment_ns: int
+    bitrates_kbps: tuple[int, ...]
+    segment_bytes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One viewer's playback, fixed before the run starts."""
+
+    id: str  # "s0001"
+    client: str
+    title: str
+    abr: str
+    start_ns: int
+    buffer_ns: int  # the player stops fetching at this much video
+    startup_ns: int  # playback starts at this much
+    timeout_ns: int  # a request with no byte for so long has failed
+    resolver: str  # address of the resolver that the client's ISP gives it
+    ca: str  # path, in the guest, of the certificate authority that the client trusts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A fault as the scenario asks for it; `parameters` are those of its kind, units resolved."""
+
+    id: int  # 1-based, in the order of the file
+    kind: str
+    at_ns: int
+    lasts_ns: int
+    target: str  # what it strikes, in words of the topology
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run: the resolved network, who plays what, what breaks, and what must hold."""
+
+    scenario: str
+    topology: str
+    seed: int
+    clock: str  # virtual, wall
+    duration_ns: int
+    epoch_ns: int  # Unix time at which the guest's virtual clock starts
+    zone: str  # of the CDN in the DNS
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    titles: tuple[Title, ...] = ()
+    sessions: tuple[Session, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    checks: tuple[dict[str, Any], ...] = ()
+    captures: tuple[str, ...] = ()  # names of the links captured
+    sample_ns: int = 1_000_000_000  # how often the queues' counters are read
+    settle_ns: int = 5_000_000_000  # routes must stand still for so long before the scenario starts
+    sources: dict[str, str] = field(default_factory=dict)  # the YAML as it was read, by file name
+    format: int = FORMAT
+
+    def node(self, name: str) -> Node:
+        """The node of that name; KeyError if there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def link(self, name: str) -> Link:
+        """The link of that name, its endpoints in either order; KeyError if there is none."""
+        flipped = "--".join(reversed(name.split("--")))
+        for link in self.links:
+            if link.name in (name, flipped):
+                return link
+        raise KeyError(name)
+
+    def dumps(self) -> str:
+        """The job as JSON, byte for byte the same for equal jobs."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def loads(cls, text: str) -> Job:
+        """The job that `dumps` wrote; ValueError for another format."""
+        data = json.loads(text)
+        if data.get("format") != FORMAT:
+            raise ValueError(f"job.json has format {data.get('format')}, this version reads {FORMAT}")
+        return typing.cast("Job", revive(cls, data))
+
+    @classmethod
+    def read(cls, run: Path) -> Job:
+        """The job of a run folder."""
+        return cls.loads((run / "job.json").read_text())
+
+
+def revive(kind: Any, value: Any) -> Any:
+    """Build `kind`, a dataclass or a container of them, from what JSON made of it."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: revive(hints[name], item) for name, item in value.items()})
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return tuple(revive(typing.get_args(kind)[0], item) for item in value)
+    if origin in (dict, Mapping):
+        return {name: revive(typing.get_args(kind)[1], item) for name, item in value.items()}
+    if origin in (typing.Union, types.UnionType) and value is not None:
+        present = [option for option in typing.get_args(kind) if option is not type(None)]
+        return revive(present[0], value)
+    return value

@@ -1,0 +1,95 @@
+"""Planning turns what a user wrote into a job with nothing left to decide; pure functions all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from testbed import job as jobs
+from testbed.faults import Fault
+from testbed.job import Job, Session, Title
+from testbed.plan import titles as titling
+from testbed.plan.blueprint import Blueprint, draw
+from testbed.plan.pki import Authority
+from testbed.registry import kinds
+from testbed.roles import place
+
+if TYPE_CHECKING:
+    from testbed.checks import Check
+    from testbed.model.load import Loaded
+    from testbed.model.schema import Scenario
+
+EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z: virtual clocks start here
+_SETTLE_NS = 5_000_000_000
+
+
+def plan(loaded: Loaded, clock: str = "virtual") -> Job:
+    """The job of a scenario; PlanError if the topology is larger than the plan has room for."""
+    scenario, topology = loaded.scenario, loaded.topology
+    titles = tuple(_title(scenario, name) for name in scenario.titles)
+    blueprint = draw(topology, titles, Authority(scenario.seed, EPOCH_NS))
+    nodes = []
+    for node in blueprint.nodes.values():
+        equipment = kinds("roles")[node.role]().equip(node, blueprint)
+        nodes.append(dataclasses.replace(node, files=equipment.files, processes=equipment.processes))
+    links = tuple(blueprint.links.values())
+    captures = [link.name for link in links] if scenario.captures == "all" else scenario.captures
+    job = Job(
+        scenario=scenario.name, topology=topology.name, seed=scenario.seed, clock=clock,
+        duration_ns=int(scenario.duration), epoch_ns=EPOCH_NS, zone=topology.cdn.zone,
+        nodes=tuple(nodes), links=links, titles=titles, sessions=_sessions(scenario, blueprint),
+        faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
+        checks=tuple(_check(check) for check in scenario.checks),
+        sample_ns=int(scenario.sample), settle_ns=max(_SETTLE_NS, int(topology.cdn.report) + 1_000_000_000),
+        sources=dict(loaded.sources),
+    )  # fmt: skip
+    return dataclasses.replace(job, captures=tuple(job.link(name).name for name in captures))
+
+
+def _title(scenario: Scenario, name: str) -> Title:
+    spec = scenario.titles[name]
+    if spec.file is not None:
+        return titling.read(spec.file, name, int(spec.length) if spec.length is not None else None)
+    bitrates = [int(bitrate) for bitrate in spec.bitrates]
+    return titling.generate(name, int(spec.length), int(spec.segment), bitrates, scenario.seed)
+
+
+def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
+    """Every viewer's playback: of each workload, one a client, in the order of their numbers."""
+    sessions: list[Session] = []
+    for playback in scenario.workload:
+        viewers = [node for node in blueprint.by_role("client") if node.name.startswith(f"{playback.clients}.")]
+        for number, viewer in enumerate(viewers):
+            sessions.append(Session(
+                id=f"s{len(sessions) + 1:04d}", client=viewer.name, title=playback.title, abr=playback.abr,
+                start_ns=int(playback.arrivals.first) + number * int(playback.arrivals.every),
+                buffer_ns=int(playback.buffer), startup_ns=int(playback.startup), timeout_ns=int(playback.timeout),
+                resolver=blueprint.nodes[blueprint.network_of(viewer.name).resolver].address,
+                ca=place(viewer, "ca.pem"),
+            ))  # fmt: skip
+    return tuple(sessions)
+
+
+def _fault(number: int, fault: Fault) -> jobs.Fault:
+    parameters = {
+        field.name: _plain(getattr(fault, field.name))
+        for field in dataclasses.fields(fault)
+        if field.name not in ("at", "lasts")
+    }
+    return jobs.Fault(
+        id=number, kind=fault.kind, at_ns=int(fault.at), lasts_ns=int(fault.lasts), target=fault.where(),
+        parameters=parameters,
+    )  # fmt: skip
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {"kind": check.kind} | {
+        field.name: _plain(getattr(check, field.name)) for field in dataclasses.fields(check)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it: quantities lose their class and keep their number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return int(value) if isinstance(value, int) else float(value)

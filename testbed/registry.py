@@ -1,0 +1,59 @@
+"""Finds every kind of fault, role, check and venue: one file each, or an entry point.
+
+A kind is a class with a `kind` of its own, defined in a module of `testbed.<group>` or named by the
+entry point group `testbed.<group>`. Nothing has to be listed anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import typing
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+GROUPS = ("faults", "roles", "checks", "venues")
+
+
+@cache
+def kinds(group: str) -> dict[str, type]:
+    """Every class of the group, by its kind, in alphabetical order."""
+    package = importlib.import_module(f"testbed.{group}")
+    found: dict[str, type] = {}
+    for module in pkgutil.iter_modules(package.__path__, f"testbed.{group}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and value.__module__ == module.name and "kind" in vars(value):
+                found[value.kind] = value
+    for entry in entry_points(group=f"testbed.{group}"):
+        value = entry.load()
+        if value.kind in found:
+            raise ValueError(f"{entry.value} and {found[value.kind].__module__} are both {value.kind}")
+        found[value.kind] = value
+    return dict(sorted(found.items()))
+
+
+def parameters(kind: type) -> tuple[str, ...]:
+    """The names of what one may write for a kind, in the order of its fields."""
+    return tuple(getattr(kind, "__dataclass_fields__", ()))
+
+
+def build(group: str, kind: str, values: Mapping[str, Any]) -> Any:
+    """The kind with its parameters, from what a job holds: plain numbers in the units of their types.
+
+    ValueError if there is no such kind.
+    """
+    found = kinds(group).get(kind)
+    if found is None:
+        raise ValueError(f"no kind {kind} among the {group}; there are {', '.join(kinds(group))}")
+    hints = typing.get_type_hints(found)
+    return found(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """The number as the quantity its field is declared to be, be it optional or not."""
+    for option in (hint, *typing.get_args(hint)):
+        if isinstance(option, type) and hasattr(option, "parse") and value is not None:
+            return option.parse(value) if isinstance(value, str) else option(value)
+    return value

@@ -1,0 +1,59 @@
+"""The authority answers for the CDN's zone: one address for every OCA, the origin and steering (NSD)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testbed.job import Node, Process
+from testbed.roles import Equipment, Role, place
+
+if TYPE_CHECKING:
+    from testbed.plan.blueprint import Blueprint
+
+_TTL_S = 300
+
+
+class Authority(Role):
+    """The CDN's authoritative name server."""
+
+    kind = "authority"
+
+    def equip(self, node: Node, plan: Blueprint) -> Equipment:
+        """NSD with the zone as a file."""
+        zone = plan.topology.cdn.zone
+        records = [
+            f"$ORIGIN {zone}.",
+            f"$TTL {_TTL_S}",
+            f"@ IN SOA authority.{zone}. hostmaster.{zone}. 1 3600 600 86400 60",
+            f"@ IN NS authority.{zone}.",
+        ]
+        for role in ("authority", "steering", "origin", "oca"):
+            records.extend(f"{served.name} IN A {served.address}" for served in plan.by_role(role))
+        configuration = f"""# {node.name}
+server:
+  ip-address: {node.address}
+  server-count: 1
+  # no zone transfers and no rate limits here; NSD draws 16,384 random numbers to prepare for them
+  tcp-count: 16
+  rrl-size: 16
+  rrl-ratelimit: 0
+  xfrd-tcp-max: 1
+  xfrd-tcp-pipeline: 1
+  username: ""
+  chroot: ""
+  zonesdir: "{place(node, "")}"
+  database: ""
+  pidfile: ""
+  logfile: ""
+  xfrdfile: ""
+  zonelistfile: "{place(node, "zone.list")}"
+  xfrdir: "{place(node, "")}"
+remote-control:
+  control-enable: no
+zone:
+  name: {zone}
+  zonefile: cdn.zone
+"""
+        path = place(node, "nsd.conf")
+        files = {path: configuration, place(node, "cdn.zone"): "\n".join(records) + "\n"}
+        return Equipment(files, (Process(name="nsd", argv=("nsd", "-d", "-c", path), ready="udp:53"),))

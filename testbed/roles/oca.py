@@ -1,0 +1,53 @@
+"""An OCA serves segments, hears from its router whom it may serve, and reports to the control plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testbed.job import Node, Process
+from testbed.roles import Equipment, Role, place
+from testbed.roles.origin import web_server
+from testbed.roles.router import daemon, preamble
+
+if TYPE_CHECKING:
+    from testbed.plan.blueprint import Blueprint
+
+
+class Oca(Role):
+    """An Open Connect appliance: nginx, BIRD (learns, announces nothing) and the agent that reports."""
+
+    kind = "oca"
+
+    def equip(self, node: Node, plan: Blueprint) -> Equipment:
+        """nginx with a certificate of its own, BIRD with one session, and the agent."""
+        cdn = plan.topology.cdn
+        web = web_server(node, plan)
+        (router,) = plan.neighbors[node.name]
+        bird = [
+            *preamble(node),
+            # BGP is what steering goes by, not what the appliance forwards by: it has a default route
+            f"protocol bgp uplink {{  # {router.node}\n"
+            f"  local {router.local_address} as {node.asn};\n"
+            f"  neighbor {router.address} as {router.asn};\n"
+            "  ipv4 { import all; export none; };\n"
+            "}",
+        ]
+        resolver = plan.nodes[plan.network_of(node.name).resolver].address
+        agent = Process(
+            name="agent",
+            service="testbed.services.agent:run",
+            config={
+                "oca": node.name,
+                "address": node.address,
+                "resolver": resolver,
+                "ca": place(node, "ca.pem"),
+                "steering_host": f"steering.{cdn.zone}",
+                "report_ns": int(cdn.report),
+                "bird_socket": place(node, "bird.ctl"),
+                "titles": [title.name for title in plan.titles],
+                "seed": plan.authority.seed,
+                "health": {"address": node.address, "port": 443},
+            },
+        )
+        files = {**web.files, place(node, "bird.conf"): "\n".join(bird) + "\n"}
+        return Equipment(files, (*web.processes, daemon(node), agent))
