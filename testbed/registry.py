@@ -25,7 +25,7 @@ def kinds(group: str) -> dict[str, type]:
     for module in pkgutil.iter_modules(package.__path__, f"testbed.{group}."):
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, type) and value.__module__ == module.name and "kind" in vars(value):
-                found[value.kind] = value
+                found[vars(value)["kind"]] = value
     for entry in entry_points(group=f"testbed.{group}"):
         value = entry.load()
         if value.kind in found:

@@ -72,7 +72,9 @@ class FakeNet:
         """Every shape, carrier and process, as they are now."""
         return {
             "shapes": {
-                (link.name, way): self.shape(link.name, way) for link in self.job.links for way in ("forward", "backward")
+                (link.name, way): self.shape(link.name, way)
+                for link in self.job.links
+                for way in ("forward", "backward")
             },
             "down": sorted(name for name, count in self._downs.items() if count),
             "running": sorted(

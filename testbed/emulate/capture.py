@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testbed.emulate import namespaces
+from testbed import namespaces
 
 _SOL_PACKET = 263
 _RX_RING, _STATISTICS, _VERSION = 5, 6, 10
@@ -122,9 +122,7 @@ class Ring:
     def close(self) -> None:
         """Take the last packets and the kernel's count of those it had no room for."""
         self.drain()
-        packets, drops, _freezes = struct.unpack(
-            "=3I", self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 12)
-        )
+        packets, drops, _freezes = struct.unpack("=3I", self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 12))
         self.packets, self.drops = packets, drops
         os.close(self.file)
         self.memory.close()

@@ -17,7 +17,8 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import ifaddrmsg, ifinfmsg, rtmsg, tcmsg
 
-from testbed.emulate import namespaces, shaping
+from testbed import namespaces
+from testbed.emulate import shaping
 from testbed.emulate.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink
 from testbed.emulate.processes import Processes
 from testbed.faults import layered
@@ -215,7 +216,12 @@ class Network:
         for node in self.job.nodes:
             found = shaping.counters(self._sockets[node.name])
             for interface in node.interfaces:
-                yield interface.link, node.name, interface.name, found[self._indexes[node.name, interface.name]]
+                yield (
+                    interface.link,
+                    node.name,
+                    interface.name,
+                    found[self._indexes[node.name, interface.name]],
+                )
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -11,17 +11,25 @@ from pathlib import Path
 from testbed.emulate.guest import tell
 from testbed.emulate.network import Network
 from testbed.emulate.processes import Processes
-from testbed.emulate.timeline import Faults, Journal, Timeline
+from testbed.emulate.timeline import Faults, Timeline
 from testbed.job import CONTENT, NODES, OUT, Job
+from testbed.services.records import Records
 
+PLAYERS, CAPTURE = "testbed.services.player:run", "testbed.emulate.capture:run"
+_ALIGN_NS = 5_000_000_000
 _PATIENCE_NS = 300_000_000_000  # of the run's clock, for routing to settle
 
 
 def run(job: Job) -> None:
     """Do the whole job in this kernel; `guest.json` is written when all is done."""
     out = Path(OUT)
-    journal = Journal(out / "events.jsonl")
-    network = Network(job, processes := Processes(job, lambda node: network.namespace(node), out / "logs", Path(NODES)))
+    records = Records(f"{OUT}/events.jsonl")
+    network = Network(
+        job, processes := Processes(job, lambda node: network.namespace(node), out / "logs", Path(NODES))
+    )
+    processes.load(PLAYERS, CAPTURE)
+    if job.clock == "virtual":
+        _align()
     tell(stage="building the network", done=0, of=len(job.nodes))
     network.build()
     _lay_out_titles(job)
@@ -30,19 +38,39 @@ def run(job: Job) -> None:
     processes.start_all()
     settled_ns = _settle(job, network)
     start = -(-time.time_ns() // 1_000_000_000) * 1_000_000_000  # the next whole second
-    journal.write("events", fault=0, kind="run", target=job.scenario, phase="planned", detail="the scenario starts")
+    records.write(
+        "events",
+        time.time_ns(),
+        fault=0,
+        kind="run",
+        target=job.scenario,
+        phase="planned",
+        detail="the scenario starts",
+    )
     _start_players(job, network, processes, start)
     timeline = Timeline(start)
-    Faults(network, journal).put_on(timeline)
+    Faults(network, records).put_on(timeline)
     ended: set[str] = set()
 
     def sample(t_ns: int) -> None:
         for link, node, interface, counters in network.counters():
-            journal.write("links", link=link, node=node, interface=interface, **counters)
+            records.write("links", time.time_ns(), link=link, node=node, interface=interface, **counters)
         for name in set(processes.ended()) - ended:
             ended.add(name)
-            journal.write("events", fault=0, kind="process", target=name, phase="ended", detail="nobody asked it to")
-        tell(stage="virtual time" if job.clock == "virtual" else "time", done=t_ns / 1e9, of=job.duration_ns / 1e9)
+            records.write(
+                "events",
+                time.time_ns(),
+                fault=0,
+                kind="process",
+                target=name,
+                phase="ended",
+                detail="nobody asked it to",
+            )
+        tell(
+            stage="virtual time" if job.clock == "virtual" else "time",
+            done=t_ns / 1e9,
+            of=job.duration_ns / 1e9,
+        )
         if t_ns < job.duration_ns:
             following = min(t_ns + job.sample_ns, job.duration_ns)
             timeline.at(following, lambda: sample(following))
@@ -50,12 +78,19 @@ def run(job: Job) -> None:
     timeline.at(0, lambda: sample(0))
     timeline.run()
     end = time.time_ns()
+    if job.sessions:
+        processes.await_end("", "players")
     processes.stop_all()
     statistics = json.loads(capture.read_text()) if capture else {}
     (out / "guest.json").write_text(json.dumps({
         "finished": True, "t0_unix_ns": start, "end_unix_ns": end, "settled_ns": settled_ns,
         "capture": statistics, "kernel": platform.release(),
     }, indent=1, sort_keys=True))  # fmt: skip
+
+
+def _align() -> None:
+    """Wait for a round time, the same whatever came before: how long Python took to load differs."""
+    time.sleep((_ALIGN_NS - time.time_ns() % _ALIGN_NS) / 1e9)
 
 
 def _lay_out_titles(job: Job) -> None:
@@ -72,7 +107,9 @@ def _start_capture(job: Job, network: Network, processes: Processes) -> Path | N
     links = []
     for link in job.links:
         if link.name in job.captures:
-            node, interface = (link.a, link.a_interface) if link.captured_at == "a" else (link.b, link.b_interface)
+            node, interface = (
+                (link.a, link.a_interface) if link.captured_at == "a" else (link.b, link.b_interface)
+            )
             links.append({
                 "namespace": network.namespace(node), "interface": network.index(node, interface),
                 "path": f"{OUT}/captures/{node}.{interface}.ring",
@@ -82,7 +119,7 @@ def _start_capture(job: Job, network: Network, processes: Processes) -> Path | N
     Path(OUT, "captures").mkdir(exist_ok=True)
     ready, statistics = Path(NODES, "capture.ready"), Path(NODES, "capture.json")
     config = {"links": links, "ready": str(ready), "statistics": str(statistics)}
-    processes.start_shared("capture", "testbed.emulate.capture:run", config)
+    processes.start_shared("capture", CAPTURE, config)
     processes.await_file(ready, "", "capture")
     return statistics
 
@@ -104,14 +141,14 @@ def _start_players(job: Job, network: Network, processes: Processes, start_unix_
     """One process for all viewers: each plays in a thread of its own, inside its client's namespace."""
     if not job.sessions:
         return
-    processes.start_shared("players", "testbed.services.player:run", {
+    processes.start_shared("players", PLAYERS, {
         "events": f"{OUT}/events.jsonl", "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns, "seed": job.seed,
         "titles": {title.name: dataclasses.asdict(title) for title in job.titles},
         "sessions": [
             {
                 **dataclasses.asdict(session),
                 "steering_host": f"steering.{job.zone}",
-                "netns": f"/proc/self/fd/{network.namespace(session.client)}",
+                "netns": network.namespace(session.client),
             }
             for session in job.sessions
         ],

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.emulate import namespaces
+from testbed import namespaces
 from testbed.job import Job, Process
 from testbed.services import bird
 
@@ -49,14 +49,18 @@ class Processes:
         self._running: dict[tuple[str, str], _Running] = {}
         self._stops: dict[tuple[str, str], int] = {}
 
+    def load(self, *services: str) -> None:
+        """Import the modules of these services and of all those of the job, once for all processes."""
+        named = {process.service for node in self._job.nodes for process in node.processes if process.service}
+        for service in sorted(named | set(services)):
+            importlib.import_module(service.partition(":")[0])
+
     def start_all(self) -> None:
         """Write every node's files, start all its processes, and wait until each is ready."""
         for node in self._job.nodes:
             for path, text in node.files.items():
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_text(text)
-        for module in sorted({p.service.partition(":")[0] for n in self._job.nodes for p in n.processes if p.service}):
-            importlib.import_module(module)
         for node in self._job.nodes:
             for process in node.processes:
                 self._start(node.name, process)
@@ -100,7 +104,17 @@ class Processes:
         """Return when a process has made a file to say that it is ready."""
         while not path.exists():
             if name not in self.running(node):
-                raise ProcessError(f"{node or 'the run'}/{name} ended while starting{self._tail((node, name))}")
+                raise ProcessError(
+                    f"{node or 'the run'}/{name} ended while starting{self._tail((node, name))}"
+                )
+            time.sleep(_POLL_S)
+
+    def await_end(self, node: str, name: str) -> None:
+        """Return when a process that ends by itself has ended; ProcessError if it takes too long."""
+        until = time.monotonic() + _PATIENCE_S
+        while name in self.running(node):
+            if time.monotonic() > until:
+                raise ProcessError(f"{node or 'the run'}/{name} did not end{self._tail((node, name))}")
             time.sleep(_POLL_S)
 
     def ended(self) -> list[str]:

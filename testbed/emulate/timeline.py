@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 
 from testbed import job as jobs
 from testbed.emulate.network import Network, changes
 from testbed.registry import build
+from testbed.services.records import Records
 
 Action = Callable[[], None]
-
-
-class Journal:
-    """events.jsonl: one JSON object a line, each written whole, by any number of processes."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-
-    def write(self, table: str, **row: Any) -> None:
-        """Append a row of a table, stamped with the guest's time."""
-        record = {"table": table, "unix_ns": time.time_ns(), **row}
-        os.write(self._file, (json.dumps(record, separators=(",", ":")) + "\n").encode())
 
 
 class Timeline:
@@ -56,9 +41,9 @@ class Timeline:
 class Faults:
     """The scenario's faults on the timeline: each strikes, ends, and must leave no trace."""
 
-    def __init__(self, network: Network, journal: Journal) -> None:
+    def __init__(self, network: Network, records: Records) -> None:
         self._network = network
-        self._journal = journal
+        self._records = records
         self._active: dict[int, ExitStack] = {}
         self._ended: list[jobs.Fault] = []
         self._before = network.state()
@@ -88,6 +73,12 @@ class Faults:
         self._ended.clear()
 
     def _note(self, fault: jobs.Fault, phase: str, detail: str = "") -> None:
-        self._journal.write(
-            "events", fault=fault.id, kind=fault.kind, target=fault.target, phase=phase, detail=detail
+        self._records.write(
+            "events",
+            time.time_ns(),
+            fault=fault.id,
+            kind=fault.kind,
+            target=fault.target,
+            phase=phase,
+            detail=detail,
         )

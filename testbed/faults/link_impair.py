@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from testbed.job import Job
     from testbed.measure.tables import Tables
 
-_LEAST_DELAY = "select min(delay_ns) from hops where link = ? and \"from\" = ? and not lost"
+_LEAST_DELAY = 'select min(delay_ns) from hops where link = ? and "from" = ? and not lost'
 _DROPS = """select max(drops) - min(drops) from links where link = ? and node = ?"""
 _BUSIEST = """select max(bits) from (select sum(length) * 80 as bits from packets
     where link = ? and (direction = 'out') = (node = ?) group by t_ns // 100000000)"""
@@ -62,8 +62,12 @@ class LinkImpair(Fault):
             return None
         link, after = tables.job.link(self.link), tables.after(self)
         planned = {link.a: link.a_to_b.delay_ns, link.b: link.b_to_a.delay_ns}
-        least = {sender: after.scalar(_LEAST_DELAY, link.name, sender) for sender in self._senders(tables.job)}
-        said = [delay < self.delay or planned[sender] >= self.delay for sender, delay in least.items() if delay]
+        least = {
+            sender: after.scalar(_LEAST_DELAY, link.name, sender) for sender in self._senders(tables.job)
+        }
+        said = [
+            delay < self.delay or planned[sender] >= self.delay for sender, delay in least.items() if delay
+        ]
         return all(said) if said else None
 
     def _change(self) -> dict[str, Any]:

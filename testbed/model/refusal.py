@@ -9,8 +9,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+PROBLEMS_MOST = 100  # of one file: more would help nobody, and a hint takes time to find
 _LONGEST = 60  # characters of what somebody wrote that a message repeats
-_SUGGESTED_FROM = 2000  # names among which a near one is looked for; more would take noticeable time
+_SUGGESTED_FROM = 300  # names among which a near one is looked for; more would take noticeable time
 
 
 class Wrong(ValueError):
@@ -62,7 +63,7 @@ def quoted(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 5]} ...{text[-1] if text[0] in '"\'' else ''}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def near(word: str, choices: Iterable[str]) -> str | None:

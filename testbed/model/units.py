@@ -28,7 +28,9 @@ class UnitError(Wrong):
         self.example = example
 
 
-class _Quantity:
+class Quantity:
+    """A number and its unit; subclasses say which units there are."""
+
     noun: ClassVar[str]
     example: ClassVar[str]
     units: ClassVar[dict[str, Fraction]]
@@ -62,6 +64,10 @@ class _Quantity:
             raise cls._error(f"{quoted(text)} is too much", f"write a {cls.noun} of at most {cls.most_shown}")
         return cls._make(value)
 
+    def shown(self) -> str:
+        """As one writes it."""
+        raise NotImplementedError
+
     @classmethod
     def _split(cls, text: object) -> tuple[str, str]:
         if isinstance(text, (int, float, str)) and not isinstance(text, bool):
@@ -84,7 +90,7 @@ class _Quantity:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
-        return _read_as_text(cls.parse, str)
+        return _read_as_text(cls.parse, cls.shown)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def _read_as_text(parse: Callable[[object], Any], show: Callable[[Any], str]) ->
     return core_schema.no_info_plain_validator_function(parse, serialization=written)
 
 
-class _Whole(_Quantity, int):
+class _Whole(Quantity, int):
     @classmethod
     def _make(cls, value: Fraction) -> Self:
         if value and not round(value):
@@ -128,7 +134,8 @@ class Duration(_Whole):
     }
     traps: ClassVar = {"m": "did you mean {number}min or {number}ms?"}
 
-    def __str__(self) -> str:
+    def shown(self) -> str:
+        """As one writes it."""
         return show_duration(self)
 
     @property
@@ -164,7 +171,8 @@ class Rate(_Whole):
         }.items()
     }  # fmt: skip
 
-    def __str__(self) -> str:
+    def shown(self) -> str:
+        """As one writes it."""
         return show_rate(self)
 
 
@@ -183,18 +191,20 @@ class Size(_Whole):
         "GiB": Fraction(2**30),
     }
 
-    def __str__(self) -> str:
+    def shown(self) -> str:
+        """As one writes it."""
         return show_size(self)
 
 
-class Share(_Quantity, float):
+class Share(Quantity, float):
     """A part of a whole, from 0 to 1; written in percent."""
 
     noun, example, bare, most_shown = "share", "1%", "%", "100%"
     units: ClassVar = {"%": Fraction(1, 100)}
     most = Fraction(1)
 
-    def __str__(self) -> str:
+    def shown(self) -> str:
+        """As one writes it."""
         return show_share(self)
 
     @classmethod
@@ -243,12 +253,13 @@ class Queue:
             return self.packets
         return max(1, -(-(self.ns or 0) * rate_bps // (8 * 10**9 * mtu_bytes)))
 
-    def __str__(self) -> str:
+    def shown(self) -> str:
+        """As one writes it."""
         return f"{self.packets}p" if self.packets is not None else show_duration(self.ns or 0)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
-        return _read_as_text(cls.parse, str)
+        return _read_as_text(cls.parse, cls.shown)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
     """Every viewer's playback: of each workload, one a client, in the order of their numbers."""
     sessions: list[Session] = []
     for playback in scenario.workload:
-        viewers = [node for node in blueprint.by_role("client") if node.name.startswith(f"{playback.clients}.")]
+        viewers = [
+            node for node in blueprint.by_role("client") if node.name.startswith(f"{playback.clients}.")
+        ]
         for number, viewer in enumerate(viewers):
             sessions.append(Session(
                 id=f"s{len(sessions) + 1:04d}", client=viewer.name, title=playback.title, abr=playback.abr,

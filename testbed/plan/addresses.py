@@ -39,7 +39,9 @@ class Pairs:
         """Two addresses with their length; PlanError when there are no more."""
         pair = next(self._rest, None)
         if pair is None:
-            raise PlanError(f"{self.purpose}: more than the {self.prefix.num_addresses // 2} that {self.prefix} holds")
+            raise PlanError(
+                f"{self.purpose}: more than the {self.prefix.num_addresses // 2} that {self.prefix} holds"
+            )
         return f"{pair[0]}/31", f"{pair[1]}/31"
 
 

@@ -26,7 +26,9 @@ class Neighbor:
     asn: int
     address: str  # the neighbour's
     local_address: str
-    relation: str  # what the neighbour is to us: customer, provider, peer, internal, oca, route-server, member
+    relation: (
+        str  # what the neighbour is to us: customer, provider, peer, internal, oca, route-server, member
+    )
 
 
 @dataclass
@@ -52,7 +54,9 @@ class Blueprint:
     nodes: dict[str, Node] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     neighbors: dict[str, list[Neighbor]] = field(default_factory=dict)
-    members: dict[str, list[str]] = field(default_factory=dict)  # of exchanges, as nodes with an address on the LAN
+    members: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # of exchanges, as nodes with an address on the LAN
 
     def add(self, node: Node) -> None:
         """Add a node without interfaces."""
@@ -238,7 +242,9 @@ def _shape(plan: Blueprint, *specs: LinkSpec | None) -> Shape:
     said: dict[str, object] = {}
     for spec in (merged, *specs):
         if spec is not None:
-            said |= {key: getattr(spec, key) for key in LinkSpec.model_fields if getattr(spec, key) is not None}
+            said |= {
+                key: getattr(spec, key) for key in LinkSpec.model_fields if getattr(spec, key) is not None
+            }
     whole = LinkSpec.model_validate(said)
     shape = Shape(
         rate_bps=int(whole.rate) if whole.rate is not None else None,

@@ -29,7 +29,9 @@ class Authority:
     def certificate(self) -> str:
         """The authority's own certificate, PEM."""
         name, key = _name("testbed run CA"), self._key("ca")
-        built = self._builder(name, name, key, "ca").add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        built = self._builder(name, name, key, "ca").add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), True
+        )
         return _pem(built.sign(key, hashes.SHA256(), ecdsa_deterministic=True))
 
     def issue(self, host: str) -> tuple[str, str]:
@@ -56,7 +58,9 @@ class Authority:
     def _builder(
         self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, owner: str
     ) -> x509.CertificateBuilder:
-        start = datetime.datetime.fromtimestamp(self.epoch_ns // 10**9, datetime.UTC) - datetime.timedelta(days=1)
+        start = datetime.datetime.fromtimestamp(self.epoch_ns // 10**9, datetime.UTC) - datetime.timedelta(
+            days=1
+        )
         ca_key = self._key("ca").public_key()
         return (
             x509.CertificateBuilder()

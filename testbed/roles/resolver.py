@@ -47,4 +47,7 @@ remote-control:
   control-enable: no
 """
         path = place(node, "unbound.conf")
-        return Equipment({path: configuration}, (Process(name="unbound", argv=("unbound", "-d", "-c", path), ready="udp:53"),))
+        return Equipment(
+            {path: configuration},
+            (Process(name="unbound", argv=("unbound", "-d", "-c", path), ready="udp:53"),),
+        )

@@ -50,7 +50,9 @@ def preamble(node: Node) -> list[str]:
 def daemon(node: Node) -> Process:
     """The BIRD process of a node; ready when all its sessions are established."""
     socket = place(node, "bird.ctl")
-    return Process(name="bird", argv=("bird", "-f", "-c", place(node, "bird.conf"), "-s", socket), ready=f"bird:{socket}")
+    return Process(
+        name="bird", argv=("bird", "-f", "-c", place(node, "bird.conf"), "-s", socket), ready=f"bird:{socket}"
+    )
 
 
 def _originated(node: Node, plan: Blueprint) -> list[str]:
@@ -68,7 +70,9 @@ def _policy(node: Node) -> list[str]:
             f"  bgp_large_community.add(({node.asn}, 1, {TAG[relation]}));\n"
             "  accept;\n}"
         )
-    ours, peers = (f"({node.asn}, 1, {TAG[relation]}) ~ bgp_large_community" for relation in ("customer", "peer"))
+    ours, peers = (
+        f"({node.asn}, 1, {TAG[relation]}) ~ bgp_large_community" for relation in ("customer", "peer")
+    )
     own = "source = RTS_STATIC || (source = RTS_BGP && bgp_path.len = 0)"
     # To peers and providers go our own routes and our customers', nothing else: no valley. An OCA in an
     # ISP hears the same; one of the CDN's own sites also what the CDN's peers announce, since it is

@@ -46,4 +46,6 @@ class Steering(Role):
             },
             ready="tcp:443",
         )
-        return Equipment({place(node, "certificate.pem"): certificate, place(node, "key.pem"): key}, (service,))
+        return Equipment(
+            {place(node, "certificate.pem"): certificate, place(node, "key.pem"): key}, (service,)
+        )

@@ -1,0 +1,35 @@
+"""`testbed doctor`: what each venue lacks here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from testbed.commands import options
+from testbed.terminal import Format, answer
+
+
+def doctor(format: options.Answer = Format.table) -> None:
+    """Name what each venue lacks on this machine, and the command that mends it.
+
+    Exit code 0 if any venue is ready, else 3.
+
+    Example: testbed doctor
+    """
+    from testbed import doctor as diagnosis
+
+    found = diagnosis.diagnose()
+    if format is Format.json:
+        answer(
+            {
+                venue: {"ready": not lacks, "lacks": [dataclasses.asdict(lack) for lack in lacks]}
+                for venue, lacks in found.items()
+            }
+        )
+    else:
+        for venue, lacks in found.items():
+            print(f"{venue}: {'lacks' if lacks else 'ready'}")
+            for lack in lacks:
+                print(f"  {lack.what}\n    mend it with: {lack.fix}")
+    raise typer.Exit(0 if not all(found.values()) else 3)

@@ -1,0 +1,201 @@
+"""The schema of every table: what users query, whatever the scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_INT, _BIG, _TEXT, _FLAG = pa.int32(), pa.int64(), pa.string(), pa.bool_()
+_U8, _U16, _U32 = pa.uint8(), pa.uint16(), pa.uint32()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its type, and what it says in one line."""
+
+    type: pa.DataType
+    about: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what a row is, the columns in order, and what the rows are sorted by."""
+
+    row: str
+    columns: dict[str, Column]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The schema as pyarrow has it."""
+        return pa.schema([(name, column.type) for name, column in self.columns.items()])
+
+    @property
+    def time(self) -> str | None:
+        """The column that places a row in time; None if a row lasts the whole run."""
+        return next((name for name in ("t_ns", "sent_ns", "start_ns") if name in self.columns), None)
+
+
+def _columns(**columns: tuple[pa.DataType, str]) -> dict[str, Column]:
+    return {name.removesuffix("_"): Column(*column) for name, column in columns.items()}
+
+
+_T = (_BIG, "nanoseconds since the scenario's start; negative while the network converges")
+_POINT = {
+    "node": (_TEXT, "node at which the capture was taken"),
+    "interface": (_TEXT, "interface at which the capture was taken"),
+    "link": (_TEXT, "link of that interface"),
+}
+_FLOW = (_U32, "number of the connection, the same at every capture point; null if there is none")
+
+TABLES: dict[str, Table] = {
+    "events": Table("one thing the timeline did", _columns(
+        t_ns=_T,
+        fault=(_INT, "number of the fault in the scenario, from 1; 0 is the run itself"),
+        kind=(_TEXT, "kind of the fault"),
+        target=(_TEXT, "what it strikes"),
+        phase=(_TEXT, "planned, began, took_hold, ended, healed or not-healed"),
+        detail=(_TEXT, "more in words"),
+    )),
+    "packets": Table("one packet at one capture point", _columns(
+        t_ns=_T,
+        **_POINT,
+        direction=(_TEXT, "out or in, as the capturing node sees it"),
+        src=(_TEXT, "source address (IP, or of ARP's sender)"),
+        dst=(_TEXT, "destination address (IP, or of ARP's target)"),
+        proto=(_TEXT, "tcp, udp, icmp, icmp6, arp, another IP protocol's number, or other"),
+        sport=(_U16, "source port of TCP and UDP"),
+        dport=(_U16, "destination port of TCP and UDP"),
+        length=(_U32, "bytes on the wire from the Ethernet header on, without the checksum"),
+        ttl=(_U8, "time to live, or hop limit"),
+        ip_id=(_U16, "identification of IPv4"),
+        ecn=(_U8, "ECN field of IP: 0 not capable, 1 and 2 capable, 3 congestion experienced"),
+        tcp_flags=(_U16, "FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128, AE 256"),
+        tcp_seq=(_U32, "sequence number as sent"),
+        tcp_ack=(_U32, "acknowledgement number as sent"),
+        tcp_len=(_U32, "bytes of TCP payload"),
+        tcp_window=(_U16, "window as sent, not scaled"),
+        ts_val=(_U32, "value of the timestamps option"),
+        ts_ecr=(_U32, "echo reply of the timestamps option"),
+        sack=(pa.list_(_U32), "edges of the SACK blocks: left, right, left, right, …; null if none"),
+        flow_id=_FLOW,
+        retransmission=(_FLAG, "a segment all of whose bytes were seen here before; null if not TCP"),
+    )),
+    "flows": Table("one TCP or UDP flow at one capture point", _columns(
+        flow_id=_FLOW,
+        **_POINT,
+        client=(_TEXT, "node that opened it, or its address if no node has it"),
+        server=(_TEXT, "node at the other end, or its address"),
+        client_address=(_TEXT, "address of the client"),
+        server_address=(_TEXT, "address of the server"),
+        sport=(_U16, "port of the client"),
+        dport=(_U16, "port of the server"),
+        proto=(_TEXT, "tcp or udp"),
+        start_ns=(_BIG, "time of the first packet here"),
+        end_ns=(_BIG, "time of the last packet here"),
+        packets_up=(_BIG, "packets from client to server"),
+        packets_down=(_BIG, "packets from server to client"),
+        bytes_up=(_BIG, "bytes on the wire from client to server"),
+        bytes_down=(_BIG, "bytes on the wire from server to client"),
+        payload_up=(_BIG, "bytes of payload from client to server, each transmission counted"),
+        payload_down=(_BIG, "bytes of payload from server to client, each transmission counted"),
+        unique_up=(_BIG, "bytes of payload from client to server, each counted once"),
+        unique_down=(_BIG, "bytes of payload from server to client, each counted once"),
+        retransmitted=(_BIG, "segments all of whose bytes were seen here before"),
+        out_of_order=(_BIG, "segments that fill a hole: late, or lost before this point and sent again"),
+        dup_acks=(_BIG, "duplicate acknowledgements (RFC 5681)"),
+        rtt_min_ns=(_BIG, "least time from data to its acknowledgement here; null without a sample"),
+        rtt_p50_ns=(_BIG, "median of it"),
+        rtt_p95_ns=(_BIG, "95th percentile of it"),
+        handshake_ns=(_BIG, "from the first SYN to the client's acknowledgement; null if not seen"),
+        reset=(_FLAG, "a RST was seen"),
+    )),
+    "hops": Table("one packet crossing a node and its next link", _columns(
+        link=(_TEXT, "link it leaves by; null if it was lost and this cannot be inferred"),
+        from_=(_TEXT, "node it crosses"),
+        to=(_TEXT, "node at the other end of the link"),
+        flow_id=_FLOW,
+        sent_ns=(_BIG, "when it reached the node `from`"),
+        received_ns=(_BIG, "when it reached the node `to`; null if lost"),
+        delay_ns=(_BIG, "received_ns less sent_ns: queue, rate, delay and jitter"),
+        lost=(_FLAG, "it never came out"),
+    )),
+    "links": Table("a sample of what leaves an interface, cumulative", _columns(
+        t_ns=_T,
+        link=(_TEXT, "link"),
+        node=(_TEXT, "node that sends"),
+        interface=(_TEXT, "interface it sends by"),
+        bytes=(_BIG, "bytes sent"),
+        packets=(_BIG, "packets sent"),
+        drops=(_BIG, "packets dropped by the queue"),
+        queue_bytes=(_BIG, "bytes waiting now"),
+    )),
+    "bgp": Table("one BGP message (one prefix of an update) as it reached a router", _columns(
+        t_ns=_T,
+        node=(_TEXT, "router that receives"),
+        peer=(_TEXT, "router that sends"),
+        kind=(_TEXT, "open, announce, withdraw, end-of-rib, keepalive, notification, route-refresh, closed"),
+        prefix=(_TEXT, "prefix announced or withdrawn"),
+        as_path=(_TEXT, "AS numbers, nearest first: 64501 64510; a set in braces"),
+        next_hop=(_TEXT, "address of the next hop"),
+        med=(pa.uint32(), "multi-exit discriminator"),
+        communities=(pa.list_(_TEXT), "communities 64501:100, no-export, and large ones 64501:1:2"),
+    )),
+    "dns": Table("one DNS query over UDP and its answer", _columns(
+        t_ns=_T,
+        node=(_TEXT, "node that asks"),
+        server=(_TEXT, "node that is asked"),
+        qname=(_TEXT, "name asked for"),
+        qtype=(_TEXT, "type asked for: A, AAAA, …"),
+        rcode=(_TEXT, "NOERROR, NXDOMAIN, SERVFAIL, …; null if no answer came"),
+        answers=(pa.list_(_TEXT), "records of the answer: A 10.0.0.1"),
+        latency_ns=(_BIG, "from query to answer at the asker; null if no answer came"),
+    )),
+    "requests": Table("one HTTP request of a client", _columns(
+        t_ns=_T,
+        session_id=(_TEXT, "playback it belongs to"),
+        request_id=(_TEXT, "name of the request"),
+        client=(_TEXT, "node that asks"),
+        oca=(_TEXT, "OCA that is asked, or steering"),
+        url=(_TEXT, "URL"),
+        status=(_INT, "status of the response; 0 if none came"),
+        bytes=(_BIG, "bytes of the body"),
+        dns_ns=(_BIG, "time to resolve the name"),
+        connect_ns=(_BIG, "time to connect; 0 on a connection in use"),
+        tls_ns=(_BIG, "time of the TLS handshake; 0 on a connection in use"),
+        first_byte_ns=(_BIG, "from the start of the request to the first byte"),
+        total_ns=(_BIG, "from the start of the request to the last byte"),
+        error=(_TEXT, "what went wrong; empty if nothing"),
+    )),
+    "playback": Table("one player event", _columns(
+        t_ns=_T,
+        session_id=(_TEXT, "playback"),
+        event=(_TEXT, "startup, segment, switch, stall, resume, failover or end"),
+        bitrate_kbps=(_BIG, "bitrate in use"),
+        buffer_ns=(_BIG, "video in the buffer"),
+        detail=(_TEXT, "more, as JSON"),
+    )),
+    "sessions": Table("one playback", _columns(
+        session_id=(_TEXT, "playback"),
+        client=(_TEXT, "node that plays"),
+        isp=(_TEXT, "ISP of the client"),
+        title=(_TEXT, "title it plays"),
+        start_ns=(_BIG, "when it was to start"),
+        play_delay_ns=(_BIG, "from start to the first frame; null if there was none"),
+        rebuffers=(_INT, "times it stalled"),
+        rebuffer_ns=(_BIG, "time stalled"),
+        played_ns=(_BIG, "video played; null if the player did not say"),
+        mean_kbps=(pa.float64(), "mean bitrate of the segments received; null if none"),
+        switches=(_INT, "changes of bitrate"),
+        failovers=(_INT, "moves to another OCA after a failure"),
+        ocas=(pa.list_(_TEXT), "OCAs that served it, in the order of first use"),
+        outcome=(_TEXT, "completed, error, or cut (the scenario ended first)"),
+    )),
+    "captures": Table("one capture point and how complete its capture is", _columns(
+        **_POINT,
+        packets=(_BIG, "packets in the capture"),
+        drops=(_BIG, "packets the kernel dropped; null if the guest did not say"),
+        unreadable=(_BIG, "packets lost to damage, or that the guest recorded and are not there"),
+        unread_bytes=(_BIG, "bytes at the end of the file that make no packet"),
+    )),
+}  # fmt: skip

@@ -1,0 +1,94 @@
+"""A scenario as one may write it: who plays what, what breaks when, and what must hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag
+
+from testbed.checks import Check
+from testbed.faults import Fault
+from testbed.model.fields import Model, Name, OneOf, SomeRate, SomeTime
+from testbed.model.refusal import Wrong, quoted, suggestion
+from testbed.model.units import Duration
+from testbed.services.abr import ABRS
+
+_SAMPLE_LEAST = Duration.parse("1ms")
+
+
+def _abr(name: str) -> str:
+    if name not in ABRS:
+        raise Wrong(f"there is no ABR algorithm {quoted(name)}", suggestion(name, ABRS, "write bba"))
+    return name
+
+
+def _sample(sample: Duration) -> Duration:
+    if sample < _SAMPLE_LEAST:
+        raise Wrong(f"{sample.shown()} is too often", f"write at least {_SAMPLE_LEAST.shown()}")
+    return sample
+
+
+def _captures(value: object) -> object:
+    if isinstance(value, list) or value == "all":
+        return value
+    raise Wrong(f"{quoted(value)} is no list of links", "write all, or a list as [north.core--ix]")
+
+
+Captures = Annotated[
+    Annotated[Literal["all"], Tag("all")] | Annotated[list[str], Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "all"),
+    BeforeValidator(_captures),
+]
+
+
+class TitleSpec(Model):
+    """A video: generated from `length`, `segment` and `bitrates`, or read from `file`."""
+
+    file: Annotated[Path, Strict(False)] | None = Field(None, description="sizes of a real video's segments")
+    length: SomeTime | None = Field(None, description="of the video; with a file, where it is cut")
+    segment: SomeTime | None = Field(None, description="how much video is in a segment")
+    bitrates: list[SomeRate] = Field(
+        default_factory=list, description="rising; the player chooses among them"
+    )
+
+
+class Arrivals(Model):
+    """When the clients of a population start, one after the other."""
+
+    every: Duration = Field(examples=["1s"])
+    first: Duration = Duration(0)
+
+
+class Playback(Model):
+    """Every client of a population plays a title."""
+
+    kind: Literal["playback"] = Field(examples=["playback"])
+    clients: str = Field(examples=["north.homes"], description="a population, as <isp>.<population>")
+    title: str = Field(examples=["film"])
+    abr: Annotated[str, AfterValidator(_abr)] = Field("bba", json_schema_extra={"enum": list(ABRS)})
+    buffer: SomeTime = Field(
+        Duration.parse("30s"), description="the player stops fetching at this much video"
+    )
+    startup: SomeTime = Field(Duration.parse("2s"), description="playback starts at this much video")
+    timeout: SomeTime = Field(
+        Duration.parse("4s"), description="a request with no byte for so long has failed"
+    )
+    arrivals: Arrivals = Field(examples=["{every: 1s}"])
+
+
+class Scenario(Model):
+    """A topology, what happens in it, and what must hold."""
+
+    name: Name = Field(examples=["oca-crash"])
+    topology: str = Field(examples=["../topologies/metro.yaml"], description="path relative to this file")
+    duration: SomeTime = Field(examples=["180s"])
+    seed: int = Field(1, ge=0, lt=2**63)
+    titles: dict[Name, TitleSpec] = Field(default_factory=dict)
+    workload: list[Playback] = Field(default_factory=list)
+    faults: list[Annotated[Fault, OneOf("faults")]] = Field(default_factory=list)
+    captures: Captures = "all"
+    checks: list[Annotated[Check, OneOf("checks")]] = Field(default_factory=list)
+    sample: Annotated[Duration, AfterValidator(_sample)] = Field(
+        Duration.parse("1s"), description="how often the queues' counters are read"
+    )

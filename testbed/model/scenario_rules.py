@@ -1,0 +1,152 @@
+"""The rules of a scenario that no field can tell by itself: names, and what must fit into its time."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from itertools import chain, pairwise
+
+from testbed.faults import Fault, LinkName, NodeName, OcaName
+from testbed.model.document import Location
+from testbed.model.rules import Breach, absent
+from testbed.model.scenario import Playback, Scenario, TitleSpec
+from testbed.model.topology import Topology
+from testbed.model.units import show_duration, show_rate
+
+_SEGMENTS_MOST = 100_000
+_SESSIONS_MOST = 10_000
+
+
+def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
+    """Every rule that a scenario breaks; names are judged only where there is a topology."""
+    for name, title in scenario.titles.items():
+        yield from _title(title, ("titles", name))
+    sessions = 0
+    for place, playback in enumerate(scenario.workload):
+        yield from _playback(scenario, topology, playback, ("workload", place))
+        population = topology.populations.get(playback.clients) if topology else None
+        sessions += population.count if population else 0
+        if sessions > _SESSIONS_MOST:
+            what = f"with this one there are more than {_SESSIONS_MOST:,} sessions"
+            yield Breach(("workload", place), what, "delete it, or make populations smaller")
+            break
+    for place, fault in enumerate(scenario.faults):
+        yield from _times(scenario, fault, ("faults", place))
+        if topology is not None:
+            yield from _targets(topology, fault, ("faults", place))
+    if topology is not None:
+        for place, check in enumerate(scenario.checks):
+            yield from _targets(topology, check, ("checks", place))
+        if scenario.captures != "all":
+            for place, link in enumerate(scenario.captures):
+                yield from _link(topology, link, ("captures", place))
+
+
+def _title(title: TitleSpec, here: Location) -> Iterator[Breach]:
+    if title.file is not None:
+        for key in ("segment", "bitrates"):
+            if getattr(title, key):
+                yield Breach((*here, key), "the file says it", f"delete {key}, or file", on_key=True)
+        return
+    for key, example in (("length", "120s"), ("segment", "4s"), ("bitrates", "[235kbit, 750kbit, 1750kbit]")):
+        if not getattr(title, key):
+            hint = f"write {key}: {example}, or file: and a list of segment sizes"
+            yield Breach((*here, key), "is missing or empty", hint)
+    if title.length and title.segment:
+        if title.length < title.segment:
+            what = f"{title.length.shown()} is less than a segment of {title.segment.shown()}"
+            yield Breach((*here, "length"), what, "write a longer length or a shorter segment")
+        elif title.length > title.segment * _SEGMENTS_MOST:
+            hint = "write a longer segment or a shorter length"
+            yield Breach((*here, "segment"), f"makes more than {_SEGMENTS_MOST:,} segments", hint)
+    for place, rate in enumerate(title.bitrates):
+        if rate % 1000:
+            hint = f"write for example {show_rate(max(1000, rate // 1000 * 1000))}"
+            yield Breach((*here, "bitrates", place), f"{rate.shown()} is no whole number of kbit", hint)
+    for place, (low, high) in enumerate(pairwise(title.bitrates), start=1):
+        if low >= high:
+            what = f"{high.shown()} comes after {low.shown()}"
+            yield Breach((*here, "bitrates", place), what, "write the bitrates rising, each once")
+
+
+def _playback(
+    scenario: Scenario, topology: Topology | None, playback: Playback, here: Location
+) -> Iterator[Breach]:
+    if playback.title not in scenario.titles:
+        there = scenario.titles
+        yield Breach((*here, "title"), *absent("title", playback.title, there, "describe it under titles:"))
+    if playback.startup > playback.buffer:
+        what = f"{playback.startup.shown()} never fits into a buffer of {playback.buffer.shown()}"
+        yield Breach((*here, "startup"), what, f"write at most {playback.buffer.shown()}")
+    arrivals = playback.arrivals
+    if arrivals.first >= scenario.duration:
+        what = f"{arrivals.first.shown()} is not before the scenario's end at {scenario.duration.shown()}"
+        yield Breach((*here, "arrivals", "first"), what, f"write less than {scenario.duration.shown()}")
+    if topology is None:
+        return
+    population = topology.populations.get(playback.clients)
+    if population is None:
+        there_are = topology.populations
+        otherwise = "write <isp>.<population>"
+        yield Breach(
+            (*here, "clients"), *absent("population of clients", playback.clients, there_are, otherwise)
+        )
+        return
+    last = arrivals.first + arrivals.every * (population.count - 1)
+    if arrivals.first < scenario.duration <= last:
+        fits = (scenario.duration - 1 - arrivals.first) // (population.count - 1)
+        what = (
+            f"the last of {population.count} clients would start at {show_duration(last)}, "
+            f"not before the scenario's end at {scenario.duration.shown()}"
+        )
+        hint = f"write at most {show_duration(_rounded(fits))}, or a longer duration"
+        yield Breach((*here, "arrivals", "every"), what, hint)
+
+
+def _rounded(ns: int) -> int:
+    """A duration cut to what one would write."""
+    scale = next((scale for scale in (10**9, 10**6, 10**3) if ns >= scale), 1)
+    return ns // scale * scale
+
+
+def _times(scenario: Scenario, fault: Fault, here: Location) -> Iterator[Breach]:
+    end = scenario.duration
+    if not fault.lasts:
+        yield Breach((*here, "lasts"), "0s is no time to fail in", "write for example 30s")
+    elif fault.at >= end:
+        what = f"{fault.at.shown()} is not before the scenario's end at {end.shown()}"
+        yield Breach((*here, "at"), what, f"write less than {end.shown()}, or a longer duration")
+    elif fault.at + fault.lasts >= end:
+        over = show_duration(fault.at + fault.lasts)
+        what = f"the fault would end at {over}, not before the scenario's end at {end.shown()}"
+        yield Breach(
+            (*here, "lasts"), what, f"write less than {show_duration(end - fault.at)}, or a longer duration"
+        )
+
+
+def _targets(topology: Topology, kind: object, here: Location) -> Iterator[Breach]:
+    """The names among the parameters of a fault or check, as their types tell."""
+    for parameter, hint in typing.get_type_hints(type(kind)).items():
+        value = getattr(kind, parameter)
+        location = (*here, parameter.replace("_", "-"))
+        types = {hint, *typing.get_args(hint)}
+        if isinstance(value, (list, tuple)):
+            named = [((*location, place), item) for place, item in enumerate(value)]
+        else:
+            named = [(location, value)]
+        for where, name in named:
+            if not isinstance(name, str):
+                continue
+            if LinkName in types:
+                yield from _link(topology, name, where)
+            elif OcaName in types and name not in topology.ocas:
+                yield Breach(where, *absent("OCA", name, topology.ocas, "write one of the topology's ocas"))
+            elif NodeName in types and not topology.has_node(name):
+                yield Breach(where, *absent("node", name, topology.nodes, "write a node of the topology"))
+
+
+def _link(topology: Topology, name: str, where: Location) -> Iterator[Breach]:
+    if not topology.has_link(name):
+        flipped = ("--".join(reversed(wire.split("--"))) for wire in topology.wires)
+        there = chain(topology.wires, flipped)
+        yield Breach(where, *absent("link", name, there, "write <node>--<node>, for example north.core--ix"))

@@ -1,0 +1,107 @@
+"""BIRD's control socket answers with the routes it learned by BGP.
+
+The protocol is a line for a command, and lines for the answer: a four-digit code and "-" or a space,
+or a single space for "the same code again"; the last has code 0000, 8xxx or 9xxx followed by a space
+(BIRD's doc/reply_codes). Written against BIRD 2.0.12.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_S = 5.0
+CHUNK = 65536
+
+_NETWORK = re.compile(r"(\S+/\d+)\s+\S+ \[")
+_LAST = re.compile(rb"^\d{4} .*\n\Z", re.MULTILINE)
+
+
+class BirdError(RuntimeError):
+    """BIRD refused a command, or went away."""
+
+
+@dataclass
+class LearnedRoute:
+    """A prefix and the attributes steering looks at; an AS set counts as one AS, its lowest."""
+
+    prefix: str
+    as_path: list[int]
+    med: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The route as a report carries it."""
+        return {"prefix": self.prefix, "as_path": self.as_path, "med": self.med}
+
+
+def learned_routes(path: str) -> list[LearnedRoute]:
+    """The best route to each prefix, of those learned by BGP; OSError or BirdError if BIRD is down."""
+    return parse_routes(ask(path, "show route primary all"))
+
+
+def ask(path: str, command: str) -> list[str]:
+    """BIRD's answer, a line each without its code."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+        control.settimeout(TIMEOUT_S)
+        control.connect(path)
+        _receive(control, re.compile(rb"^0001 .*\n\Z"))
+        control.sendall(command.encode() + b"\n")
+        answer = _receive(control, _LAST)
+    lines = answer.decode(errors="replace").splitlines()
+    last = lines[-1]
+    if last[0] in "89":
+        raise BirdError(f"{command}: {last[5:]}")
+    return [line[1:] if line.startswith(" ") else line[5:] for line in lines]
+
+
+def parse_routes(lines: list[str]) -> list[LearnedRoute]:
+    """The BGP routes in the answer to `show route primary all`."""
+    routes: list[LearnedRoute] = []
+    prefix = ""
+    for line in lines:
+        network = _NETWORK.match(line)
+        if network is not None:
+            prefix = network[1]
+            continue
+        name, _, value = line.strip().partition(": ")
+        if name in ("BGP.as_path", "BGP.as_path:"):
+            routes.append(LearnedRoute(prefix, _as_path(value)))
+        elif name == "BGP.med" and routes and routes[-1].prefix == prefix:
+            routes[-1].med = int(value)
+    return routes
+
+
+def _as_path(text: str) -> list[int]:
+    flat = re.sub(r"\{([^}]*)\}", lambda found: str(min(map(int, found[1].split()), default="")), text)
+    return [int(number) for number in re.findall(r"\d+", flat)]
+
+
+def _receive(control: socket.socket, until: re.Pattern[bytes]) -> bytes:
+    """What BIRD sends up to a line that ends an answer."""
+    received = b""
+    while not until.search(received, max(0, received.rfind(b"\n", 0, -1) + 1)):
+        chunk = control.recv(CHUNK)
+        if not chunk:
+            raise BirdError("BIRD closed its control socket")
+        received += chunk
+    return received
+
+
+def answers(path: str) -> bool:
+    """Whether BIRD listens at that socket."""
+    try:
+        ask(path, "show status")
+    except (OSError, BirdError):
+        return False
+    return True
+
+
+def established(path: str) -> bool:
+    """Whether BIRD answers and every BGP session of its is established."""
+    try:
+        protocols = [line.split() for line in ask(path, "show protocols")]
+    except (OSError, BirdError):
+        return False
+    return all("Established" in protocol for protocol in protocols if protocol[1:2] == ["BGP"])

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import made
+import pytest
+
+from testbed.checks.failover_time import FailoverTime
+from testbed.checks.rebuffer_ratio import RebufferRatio
+from testbed.checks.sessions_complete import SessionsComplete
+from testbed.checks.sql import Sql
+from testbed.measure.tables import Tables
+from testbed.model.units import Duration, Share
+
+S = made.S
+
+
+def judged(tmp_path, check, **rows):
+    return check.judge(Tables(made.run(tmp_path / "run", **rows)))
+
+
+def failovers(*seconds):
+    return [made.moment(10, "s0001", "failover", 400, 1, took_ns=round(s * S)) for s in seconds]
+
+
+class TestRebufferRatio:
+    rows = (
+        made.viewed("s0001", rebuffer_ns=1 * S, played_ns=99 * S),
+        made.viewed("s0002", rebuffer_ns=5 * S, played_ns=95 * S, play_delay_ns=60 * S),
+    )
+
+    @pytest.mark.parametrize(("most", "outcome"), [("3%", "pass"), ("2.9%", "fail")])
+    def test_all_sessions_are_added_up_without_the_wait_for_the_first_frame(self, tmp_path, most, outcome):
+        found = judged(tmp_path, RebufferRatio(max=Share.parse(most)), sessions=self.rows)
+        assert (found.outcome, found.measured, found.wanted) == (outcome, "3%", f"at most {most}")
+
+    def test_each_session_is_judged_by_the_worst(self, tmp_path):
+        found = judged(tmp_path, RebufferRatio(max=Share.parse("3%"), over="each"), sessions=self.rows)
+        assert (found.outcome, found.measured) == ("fail", "5%")
+        assert "s0002" in found.detail
+
+    def test_nobody_saw_a_frame(self, tmp_path):
+        rows = [made.viewed("s0001", rebuffer_ns=0, played_ns=0)]
+        assert judged(tmp_path, RebufferRatio(max=Share(0.5)), sessions=rows).outcome == "unknown"
+
+
+class TestFailoverTime:
+    @pytest.mark.parametrize(
+        ("bounds", "outcome", "measured"),
+        [
+            ({"p95": "3s"}, "fail", "p95 4s"),
+            ({"p50": "2s"}, "pass", "p50 2s"),
+            ({"max": "4s"}, "pass", "max 4s"),
+            ({"p50": "2s", "max": "3999ms"}, "fail", "p50 2s, max 4s"),
+        ],
+    )
+    def test_every_bound_must_be_kept(self, tmp_path, bounds, outcome, measured):
+        check = FailoverTime(**{name: Duration.parse(bound) for name, bound in bounds.items()})
+        found = judged(tmp_path, check, playback=failovers(4, 1, 2))
+        assert (found.outcome, found.measured) == (outcome, measured)
+
+    def test_no_failover_is_no_evidence(self, tmp_path):
+        rows = [made.moment(1, "s0001", "segment", 400, 4, took_ns=1)]
+        assert judged(tmp_path, FailoverTime(p95=Duration(1)), playback=rows).outcome == "unknown"
+
+    def test_a_bound_is_needed(self):
+        with pytest.raises(ValueError, match="at least one of p50, p95 and max"):
+            FailoverTime()
+
+
+class TestSessionsComplete:
+    rows = (made.viewed("s0001"), made.viewed("s0002", outcome="cut"))
+
+    @pytest.mark.parametrize(("least", "outcome"), [("50%", "pass"), ("51%", "fail")])
+    def test_the_share_of_completed_sessions(self, tmp_path, least, outcome):
+        found = judged(tmp_path, SessionsComplete(min=Share.parse(least)), sessions=self.rows)
+        assert (found.outcome, found.measured) == (outcome, "50%")
+        assert "s0002 cut" in found.detail
+
+    def test_no_session_is_no_evidence(self, tmp_path):
+        assert judged(tmp_path, SessionsComplete(min=Share(0.0)), sessions=[]).outcome == "unknown"
+
+
+class TestSql:
+    @pytest.mark.parametrize(
+        ("query", "bounds", "outcome"),
+        [
+            ("select count(*) from sessions", {"equals": 2}, "pass"),
+            ("select count(*) from sessions", {"equals": 0}, "fail"),
+            ("select 1.5", {"min": 1, "max": 2}, "pass"),
+            ("select 1.5", {"min": 1.6}, "fail"),
+            ("select 1.5", {"max": 1.4}, "fail"),
+            ("select 'a'", {"equals": "a"}, "pass"),
+            ("select null", {"equals": 0}, "unknown"),
+            ("select 1, 2", {"equals": 1}, "unknown"),
+            ("select session_id from sessions", {"equals": "s0001"}, "unknown"),
+            ("select 1 where false", {"equals": 1}, "unknown"),
+        ],
+    )
+    def test_one_value_is_compared(self, tmp_path, query, bounds, outcome):
+        assert judged(tmp_path, Sql(query=query, **bounds)).outcome == outcome
+
+    @pytest.mark.parametrize("bounds", [{}, {"equals": 1, "min": 1}])
+    def test_bounds_that_say_nothing_or_too_much(self, bounds):
+        with pytest.raises(ValueError, match="equals"):
+            Sql(query="select 1", **bounds)

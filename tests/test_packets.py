@@ -1,0 +1,264 @@
+import contextlib
+import logging
+
+import numpy as np
+import pytest
+from captures import ACK, EPOCH_NS, SYN, ethernet, ipv4, ipv6, mac, point, stamps, tcp, udp, write_pcap
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from testbed.measure.addresses import Addresses
+from testbed.measure.packets import PROTOCOLS, joined, nothing, parse
+from testbed.measure.pcap import Pcap
+
+logging.getLogger("scapy").setLevel(logging.ERROR)
+scapy = pytest.importorskip("scapy.all", reason="scapy is not installed, and is the judge here")
+
+HERE = point()
+OWN, PEER = HERE.mac.hex(), HERE.peer_mac.hex()
+NEVER_CRASH = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+
+
+def parsed(tmp_path, *frames, place=HERE, snap=65535):
+    """The packets of these frames, seen 1 µs apart, and the texts of their addresses."""
+    seen = [(EPOCH_NS + 1000 * number, frame) for number, frame in enumerate(frames)]
+    addresses = Addresses()
+    chunks = [
+        parse(each, place, EPOCH_NS, addresses)
+        for each in Pcap(write_pcap(tmp_path / "a.pcap", seen, snap=snap))
+    ]
+    return joined(chunks) if chunks else nothing(), addresses.texts
+
+
+def frame(payload, kind=0x0800, **how):
+    return ethernet(payload, OWN, PEER, kind, **how)
+
+
+@pytest.mark.parametrize("vlan", [None, 7])
+def test_the_fields_of_a_segment(tmp_path, vlan):
+    sack = (
+        b"\x01\x01\x05\x12"
+        + (1000).to_bytes(4)
+        + (2000).to_bytes(4)
+        + (3000).to_bytes(4)
+        + (4000).to_bytes(4)
+    )
+    segment = tcp(
+        5000, 443, 2**32 - 5, 77, ACK | 0x100, b"x" * 300, options=stamps(11, 22) + sack, window=999
+    )
+    whole = frame(ipv4(segment, "10.0.0.0", "10.0.4.1", 6, ident=4711, ttl=61, tos=3), vlan=vlan)
+    packets, texts = parsed(tmp_path, whole, snap=128)
+    assert (texts[packets.src[0]], texts[packets.dst[0]]) == ("10.0.0.0", "10.0.4.1")
+    names = ("sport", "dport", "tcp_seq", "tcp_ack", "payload_length", "tcp_window", "ts_val", "ts_ecr")
+    assert [int(getattr(packets, name)[0]) for name in names] == [5000, 443, 2**32 - 5, 77, 300, 999, 11, 22]
+    assert (packets.tcp_flags[0], packets.ip_id[0], packets.ttl[0], packets.ecn[0]) == (0x110, 4711, 61, 3)
+    assert packets.length[0] == len(whole)
+    assert packets.sack.tolist() == [1000, 2000, 3000, 4000]
+    assert packets.sack_counts.tolist() == [4]
+
+
+def test_ipv6_behind_extension_headers(tmp_path):
+    datagram = udp(4000, 53, b"question")
+    hop_by_hop = bytes([17, 0]) + bytes(6)
+    fragment_first = bytes([17, 0, 0, 1]) + bytes(4)
+    fragment_later = bytes([17, 0, 0, 9]) + bytes(4)
+    packets, texts = parsed(
+        tmp_path,
+        frame(ipv6(datagram, "2001:db8::1", "2001:db8::2", 17), 0x86DD),
+        frame(ipv6(hop_by_hop + datagram, "2001:db8::1", "2001:db8::2", 0, hops=9), 0x86DD),
+        frame(ipv6(fragment_first + datagram, "2001:db8::1", "2001:db8::2", 44), 0x86DD),
+        frame(ipv6(fragment_later + datagram, "2001:db8::1", "2001:db8::2", 44), 0x86DD),
+        frame(ipv6(bytes([0, 255]) + bytes(6), "2001:db8::1", "2001:db8::2", 0), 0x86DD),
+    )
+    assert packets.has_ports.tolist() == [True, True, True, False, False]
+    assert packets.sport.tolist() == [4000, 4000, 4000, 0, 0]
+    assert packets.payload_length.tolist() == [8, 8, 8, 0, 0]
+    assert packets.ttl[1] == 9
+    assert {texts[code] for code in packets.src} == {"2001:db8::1"}
+    assert packets.payloads == {0: b"question", 1: b"question", 2: b"question"}
+
+
+def test_arp_icmp_and_what_is_neither(tmp_path):
+    arp = (
+        bytes.fromhex("0001080006040001") + bytes(6) + bytes([10, 0, 0, 0]) + bytes(6) + bytes([10, 0, 0, 1])
+    )
+    packets, texts = parsed(
+        tmp_path,
+        frame(arp, 0x0806),
+        frame(ipv4(b"\x08" + bytes(15), "10.0.0.0", "10.0.0.1", 1)),
+        frame(bytes(40), 0x88CC),
+        frame(ipv4(bytes(20), "10.0.0.0", "224.0.0.5", 89)),
+    )
+    assert [PROTOCOLS[number] for number in packets.proto] == ["arp", "icmp", "other", "89"]
+    assert packets.has_addresses.tolist() == [True, True, False, True]
+    assert (texts[packets.src[0]], texts[packets.dst[0]]) == ("10.0.0.0", "10.0.0.1")
+    assert not packets.has_ports.any()
+
+
+def test_direction_comes_from_the_mac_and_at_a_switch_from_the_peers(tmp_path):
+    packet = ipv4(udp(1, 2, b""), "10.0.0.0", "10.0.0.1", 17)
+    frames = [
+        ethernet(packet, OWN, PEER),
+        ethernet(packet, PEER, OWN),
+        ethernet(packet, mac(99), OWN),
+        ethernet(packet, OWN, mac(99)),
+    ]
+    packets, _ = parsed(tmp_path, *frames)
+    assert packets.out.tolist() == [True, False, False, True]
+    assert packets.addressed.tolist() == [True, True, True, False]
+    packets, _ = parsed(tmp_path, *frames, place=point(bridge=True))
+    assert packets.out.tolist() == [True, False, True, True]
+    assert packets.addressed.tolist() == [True, True, False, False]
+
+
+def test_the_fingerprint_stays_on_the_way_and_tells_packets_apart(tmp_path):
+    segment = tcp(5000, 443, 1, 1, ACK, b"x")
+    one = frame(ipv4(segment, "10.0.0.0", "10.0.4.1", 6, ident=1, ttl=64))
+    later = ethernet(ipv4(segment, "10.0.0.0", "10.0.4.1", 6, ident=1, ttl=60, tos=3), mac(50), mac(51))
+    again = frame(ipv4(segment, "10.0.0.0", "10.0.4.1", 6, ident=2, ttl=64))
+    other = frame(ipv4(tcp(5000, 443, 1, 1, ACK, b"y"), "10.0.0.0", "10.0.4.1", 6, ident=1))
+    packets, _ = parsed(tmp_path, one, later, again, other)
+    prints = packets.fingerprint.tolist()
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
+
+
+def test_packets_out_of_order_are_put_in_the_order_of_time(tmp_path):
+    def seen(port, option):
+        return frame(
+            ipv4(tcp(port, 179, 1, 1, ACK, str(port).encode(), options=option), "10.0.0.0", "10.0.0.1", 6)
+        )
+
+    blocks = b"\x05\x0a" + (7).to_bytes(4) + (9).to_bytes(4)
+    order = [(EPOCH_NS + 5, seen(5, b"")), (EPOCH_NS + 2, seen(2, blocks)), (EPOCH_NS + 9, seen(9, b""))]
+    path = write_pcap(tmp_path / "b.pcap", order)
+    packets = joined([parse(each, HERE, EPOCH_NS, Addresses()) for each in Pcap(path)])
+    assert packets.t_ns.tolist() == [2, 5, 9]
+    assert packets.sport.tolist() == [2, 5, 9]
+    assert packets.sack_counts.tolist() == [2, 0, 0]
+    assert packets.payloads == {0: b"2", 1: b"5", 2: b"9"}
+
+
+PORTS = st.integers(0, 65535)
+WORDS = st.integers(0, 2**32 - 1)
+OPTIONS = st.lists(
+    st.one_of(
+        st.just(("NOP", None)),
+        st.tuples(st.just("MSS"), PORTS),
+        st.tuples(st.just("WScale"), st.integers(0, 14)),
+        st.tuples(st.just("Timestamp"), st.tuples(WORDS, WORDS)),
+        st.tuples(
+            st.just("SAck"),
+            st.lists(WORDS, min_size=2, max_size=6).filter(lambda edges: len(edges) % 2 == 0).map(tuple),
+        ),
+    ),
+    max_size=4,
+    unique_by=lambda option: option[0] if option[0] != "NOP" else object(),
+)
+
+
+@st.composite
+def segments(draw):
+    """A random TCP or UDP packet as scapy builds it."""
+    if draw(st.booleans()):
+        network = scapy.IP(
+            src=f"10.{draw(st.integers(0, 255))}.0.1",
+            dst="10.1.2.3",
+            id=draw(PORTS),
+            ttl=draw(st.integers(1, 255)),
+            tos=draw(st.integers(0, 255)),
+        )
+    else:
+        network = scapy.IPv6(
+            src=f"2001:db8::{draw(st.integers(1, 9999)):x}",
+            dst="2001:db8::2",
+            hlim=draw(st.integers(1, 255)),
+            tc=draw(st.integers(0, 255)),
+        )
+    if draw(st.booleans()):
+        options = draw(OPTIONS)
+        transport = scapy.TCP(
+            sport=draw(PORTS),
+            dport=draw(PORTS),
+            seq=draw(WORDS),
+            ack=draw(WORDS),
+            flags=draw(st.integers(0, 511)),
+            window=draw(PORTS),
+            options=options,
+        )
+    else:
+        transport = scapy.UDP(sport=draw(PORTS), dport=draw(PORTS))
+    data = scapy.Raw(draw(st.binary(min_size=1, max_size=60)))
+    tag = scapy.Dot1Q(vlan=5) if draw(st.booleans()) else None
+    macs = scapy.Ether(src=mac(1), dst=mac(2))
+    return macs / tag / network / transport / data if tag else macs / network / transport / data
+
+
+@NEVER_CRASH
+@given(made=st.lists(segments(), min_size=1, max_size=6))
+def test_scapy_reads_the_same(tmp_path, made):
+    frames = []
+    for each in made:
+        with contextlib.suppress(Exception):  # options beyond 40 bytes do not fit
+            frames.append(bytes(each))
+    packets, texts = parsed(tmp_path, *frames)
+    expected_sack = []
+    for index, data in enumerate(frames):
+        packet = scapy.Ether(data)
+        network = packet[scapy.IP] if scapy.IP in packet else packet[scapy.IPv6]
+        version4 = scapy.IP in packet
+        transport = packet[scapy.TCP] if scapy.TCP in packet else packet[scapy.UDP]
+        assert (texts[packets.src[index]], texts[packets.dst[index]]) == (network.src, network.dst)
+        assert packets.ttl[index] == (network.ttl if version4 else network.hlim)
+        assert packets.ecn[index] == (network.tos if version4 else network.tc) & 3
+        assert packets.ip_id[index] == network.id if version4 else not packets.has_ipv4[index]
+        assert (packets.sport[index], packets.dport[index]) == (transport.sport, transport.dport)
+        if scapy.TCP not in packet:
+            assert packets.payload_length[index] == transport.len - 8
+            continue
+        assert packets.has_tcp[index]
+        size = network.len - network.ihl * 4 if version4 else network.plen
+        assert packets.payload_length[index] == size - transport.dataofs * 4
+        assert packets.tcp_flags[index] == int(transport.flags)
+        assert (packets.tcp_seq[index], packets.tcp_ack[index]) == (transport.seq, transport.ack)
+        assert packets.tcp_window[index] == transport.window
+        options = dict(each for each in transport.options if each[0] != "NOP")
+        assert packets.has_stamps[index] == ("Timestamp" in options)
+        assert (packets.ts_val[index], packets.ts_ecr[index]) == tuple(options.get("Timestamp", (0, 0)))
+        expected_sack += options.get("SAck", ())
+    assert packets.sack.tolist() == expected_sack
+
+
+@NEVER_CRASH
+@given(
+    st.lists(
+        st.tuples(
+            segments().map(lambda each: each), st.integers(0, 90), st.binary(max_size=12), st.integers(0, 140)
+        ),
+        max_size=5,
+    )
+)
+def test_damaged_packets_never_crash(tmp_path, damaged):
+    frames = []
+    for each, place, garbage, cut in damaged:
+        with contextlib.suppress(Exception):
+            data = bytearray(bytes(each))
+            data[place : place + len(garbage)] = garbage
+            frames.append(bytes(data[:cut]))
+    packets, texts = parsed(tmp_path, *frames)
+    assert len(packets) == len(frames)
+    assert not (packets.has_tcp & ~packets.has_ip).any()
+    assert all(code < max(len(texts), 1) for code in np.concatenate([packets.src, packets.dst]))
+
+
+def test_a_chunk_without_packets(tmp_path):
+    packets, _ = parsed(tmp_path)
+    assert len(packets) == 0
+    assert packets.sack.dtype == np.uint32
+
+
+def test_a_syn_is_a_syn(tmp_path):
+    packets, _ = parsed(tmp_path, frame(ipv4(tcp(1, 2, 3, 0, SYN), "10.0.0.0", "10.0.0.1", 6)))
+    assert packets.tcp_flags.tolist() == [SYN]
