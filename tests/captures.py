@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import itertools
 import json
 import struct
 import zlib
@@ -186,29 +187,20 @@ def network(**changes: Any) -> Job:
         )
         for name, role in roles.items()
     )
-    session = {
-        "client": "c1",
-        "title": "film",
-        "abr": "bba",
-        "buffer_ns": 0,
-        "startup_ns": 0,
-        "timeout_ns": 0,
-    }
-    session |= {"resolver": "10.0.0.53", "ca": "/ca.pem"}
-    known = {each.name for each in dataclasses.fields(Session)}
-    job = Job(
-        **{
-            "scenario": "made", "topology": "small", "seed": 1, "clock": "virtual", "duration_ns": 20 * S,
-            "epoch_ns": EPOCH_NS, "nodes": nodes, "links": tuple(links), "captures": tuple(each.name for each in links),
-            "sessions": tuple(
-                Session(id=name, start_ns=start, **{key: value for key, value in session.items() if key in known})
-                for name, start in (("s0001", 0), ("s0002", S))
-            ),
-            **({"zone": "cdn.example"} if "zone" in {each.name for each in dataclasses.fields(Job)} else {}),
-            **changes,
-        }
+    given: dict[str, Any] = {
+        "scenario": "made", "topology": "small", "seed": 1, "clock": "virtual", "zone": "cdn.example",
+        "duration_ns": 20 * S, "epoch_ns": EPOCH_NS, "nodes": nodes, "links": tuple(links),
+        "captures": tuple(each.name for each in links),
+        "sessions": (watched("s0001", 0), watched("s0002", S)),
+    }  # fmt: skip
+    return Job(**{**given, **changes})
+
+
+def watched(name: str, start_ns: int) -> Session:
+    return Session(
+        id=name, client="c1", title="film", abr="bba", start_ns=start_ns, buffer_ns=0, startup_ns=0, timeout_ns=0,
+        resolver="10.0.0.53", ca="/ca.pem",
     )  # fmt: skip
-    return job
 
 
 def address(job: Job, node: str) -> str:
@@ -244,7 +236,7 @@ class Network:
         self._sent += 1
         ident = self._sent if ident is None else ident
         src, dst = address(self.job, nodes[0]), address(self.job, nodes[-1])
-        for index, (here, there) in enumerate(zip(nodes, nodes[1:], strict=False)):
+        for index, (here, there) in enumerate(itertools.pairwise(nodes)):
             if here == lost_at:
                 return
             place = self._points[self.job.link(f"{here}--{there}").name]

@@ -1,4 +1,5 @@
 import ipaddress
+import itertools
 import random
 import struct
 
@@ -108,7 +109,7 @@ class TestStreams:
     )
     def test_segments_in_any_order_and_number_make_the_same_messages(self, cuts, chance, isn):
         places = sorted({0, len(self.STREAM), *(cut for cut in cuts if cut < len(self.STREAM))})
-        pieces = [(isn + 1 + a, self.STREAM[a:b]) for a, b in zip(places, places[1:], strict=False)]
+        pieces = [(isn + 1 + a, self.STREAM[a:b]) for a, b in itertools.pairwise(places)]
         pieces += chance.sample(pieces, 1)
         chance.shuffle(pieces)
         segments = [(t_ns, seq % 2**32, data) for t_ns, (seq, data) in enumerate(pieces)]

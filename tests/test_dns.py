@@ -3,7 +3,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
-from captures import MS, S, Network, udp
+from captures import MS, Network, S, udp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -101,7 +101,8 @@ def test_bytes_agree_with_packets(lossy):
     wrong = lossy.sql(
         """select f.link, f.packets_up + f.packets_down, count(*) from flows f join packets p
            using (flow_id, node, interface) group by all
-           having f.packets_up + f.packets_down <> count(*) or sum(length) <> any_value(f.bytes_up + f.bytes_down)"""
+           having f.packets_up + f.packets_down <> count(*)
+               or sum(length) <> any_value(f.bytes_up + f.bytes_down)"""
     )
     assert wrong == []
 
@@ -114,7 +115,8 @@ def test_a_flow_without_an_answer_has_nulls(tmp_path):
     run = net.write(tmp_path)
     write(run)
     rows = Tables(run).sql(
-        "select proto, rtt_min_ns, handshake_ns, reset, payload_up, unique_up from flows where node = 'c1' order by flow_id"
+        """select proto, rtt_min_ns, handshake_ns, reset, payload_up, unique_up
+           from flows where node = 'c1' order by flow_id"""
     )
     assert rows == [("tcp", None, None, True, 0, 0), ("udp", None, None, False, 3, 3)]
 
@@ -130,7 +132,8 @@ def judged(tmp_path_factory):
     path = write_pcap(folder / "whole.pcap", sorted(net.seen["r2.eth1"], key=lambda seen: seen[0]))
     fields = ["frame.time_epoch", "tcp.srcport", "tcp.analysis.retransmission", "tcp.analysis.out_of_order",
               "tcp.analysis.fast_retransmission", "tcp.analysis.spurious_retransmission",
-              "tcp.analysis.duplicate_ack", "tcp.analysis.ack_rtt", "tcp.analysis.initial_rtt", "tcp.stream"]  # fmt: skip
+              "tcp.analysis.duplicate_ack", "tcp.analysis.ack_rtt", "tcp.analysis.initial_rtt",
+              "tcp.stream"]  # fmt: skip
     command = ["tshark", "-r", str(path), "-n", "-T", "fields", "-E", "occurrence=f", "-E", "header=y"]
     for field in fields:
         command += ["-e", field]

@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from captures import ACK, EPOCH_NS, MS, S, Network, ethernet, ipv4, mac, network, tcp, udp
+from captures import ACK, EPOCH_NS, MS, Network, S, ethernet, ipv4, mac, network, tcp, udp
 
 from testbed.job import Job
 from testbed.measure.tables import Tables, write

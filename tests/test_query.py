@@ -1,8 +1,9 @@
+from decimal import Decimal
 from types import SimpleNamespace
 
 import polars as pl
 import pytest
-from captures import ACK, MS, S, Network, network, tcp
+from captures import ACK, MS, Network, S, network, tcp
 
 from testbed.measure.tables import QueryError, Tables, write
 
@@ -30,6 +31,9 @@ def test_answers_come_as_rows_columns_a_frame_or_one_value(tables):
     )
     assert tables.scalar(query, "c1", 4000) == 4000
     assert tables.scalar(query, "c1", 1) is None
+    sums = "select sum(length) as total, 0.5::decimal(5, 1) as half from packets where node = 'c1'"
+    assert tables.columns(sums) == {"total": [20 * 55], "half": [Decimal("0.5")]}
+    assert type(tables.columns(sums)["total"][0]) is int
     assert tables.job.scenario == "made"
 
 
@@ -71,8 +75,10 @@ def test_no_other_file_can_be_read_and_none_written(tables, tmp_path):
     secret.write_text("a,b\n1,2\n")
     own = tables.run / "tables" / "packets.parquet"
     before = own.read_bytes()
-    queries = [f"select * from '{secret}'", f"select * from read_csv('{secret}')", f"select * from read_text('{secret}')",
-               f"copy packets to '{tmp_path}/out.parquet'", f"copy (select 1) to '{own}' (use_tmp_file false)",
+    queries = [f"select * from '{secret}'", f"select * from read_csv('{secret}')",
+               f"select * from read_text('{secret}')",
+               f"copy packets to '{tmp_path}/out.parquet'",
+               f"copy (select 1) to '{own}' (use_tmp_file false)",
                f"select * from read_parquet('{tables.run}/tables/*.parquet')",
                f"select * from read_text('{tables.run}/job.json')"]  # fmt: skip
     for query in queries:

@@ -3,18 +3,20 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from captures import ACK, EPOCH_NS, MS, S, SYN, Network, network, tcp, udp, write_pcap
+from captures import ACK, EPOCH_NS, MS, SYN, Network, S, network, tcp, udp, write_pcap
 
 from testbed.measure.schema import TABLES
 from testbed.measure.tables import Tables, capture_drops, write
 
 UP, DOWN = "c1 r1 ix r2 s1", "s1 r2 ix r1 c1"
 RECORDS = [
-    {"table": "requests", "unix_ns": EPOCH_NS + S, "session_id": "s0001", "client": "c1", "oca": "s1", "status": 206},
-    {"table": "events", "unix_ns": EPOCH_NS + 2 * S, "fault": 0, "kind": "run", "target": "", "phase": "ended"},
+    {"table": "requests", "unix_ns": EPOCH_NS + S, "session_id": "s0001", "client": "c1",
+     "oca": "s1", "status": 206},
+    {"table": "events", "unix_ns": EPOCH_NS + 2 * S, "fault": 0, "kind": "run", "target": "",
+     "phase": "ended"},
     {"table": "events", "unix_ns": EPOCH_NS - S, "fault": 0, "kind": "run", "target": "", "phase": "began"},
-    {"table": "playback", "unix_ns": EPOCH_NS + S, "session_id": "s0001", "event": "segment", "bitrate_kbps": 500,
-     "buffer_ns": 4, "detail": {"oca": "s1", "index": 0}},
+    {"table": "playback", "unix_ns": EPOCH_NS + S, "session_id": "s0001", "event": "segment",
+     "bitrate_kbps": 500, "buffer_ns": 4, "detail": {"oca": "s1", "index": 0}},
     {"table": "links", "unix_ns": EPOCH_NS, "link": "c1--r1", "node": "c1", "interface": "eth0", "bytes": 5,
      "packets": 1, "drops": 0, "queue_bytes": 0},
 ]  # fmt: skip
@@ -92,10 +94,11 @@ def test_a_packets_row(tmp_path):
         .row(0, named=True)
     )
     assert row == {
-        "t_ns": -MS, "node": "c1", "interface": "eth0", "link": "c1--r1", "direction": "out", "src": "10.0.0.0",
-        "dst": "10.0.4.0" if row["dst"] == "10.0.4.0" else "10.0.4.1", "proto": "tcp", "sport": 4000, "dport": 443,
-        "length": 54, "ttl": 64, "ip_id": 1, "ecn": 0, "tcp_flags": SYN, "tcp_seq": 100, "tcp_ack": 0, "tcp_len": 0,
-        "tcp_window": 500, "ts_val": None, "ts_ecr": None, "sack": None, "flow_id": 1, "retransmission": False,
+        "t_ns": -MS, "node": "c1", "interface": "eth0", "link": "c1--r1", "direction": "out",
+        "src": "10.0.0.0", "dst": "10.0.4.1", "proto": "tcp", "sport": 4000, "dport": 443,
+        "length": 54, "ttl": 64, "ip_id": 1, "ecn": 0, "tcp_flags": SYN, "tcp_seq": 100, "tcp_ack": 0,
+        "tcp_len": 0, "tcp_window": 500, "ts_val": None, "ts_ecr": None, "sack": None, "flow_id": 1,
+        "retransmission": False,
     }  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def test_what_is_missing_from_a_capture_is_counted(tmp_path):
     (run / "captures" / "c2.eth0.pcap").write_bytes(b"no pcap")
     write(run)
     query = "select packets, drops, unreadable, unread_bytes from captures where node = ?"
-    assert Tables(run).sql(query, "c1") == [(32, 1, 3, 16 + 55 - 10)]
+    assert Tables(run).sql(query, "c1") == [(32, 1, 3, 16 + 128 - 10)]
     assert Tables(run).sql(query, "c2") == [(0, 1, 2, 7)]
     assert capture_drops(run) == dict.fromkeys(sorted(net.seen), 1)
 

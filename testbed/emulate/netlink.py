@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pyroute2.netlink import nlmsg
 
@@ -103,5 +103,4 @@ def _status(body: bytes) -> int:
 
 
 def _describe(request: nlmsg) -> str:
-    attributes: Sequence[object] = request["attrs"]
-    return f"{type(request).__name__} {dict(attributes)!r}"[:400]  # type: ignore[call-overload]
+    return f"{type(request).__name__} {request['attrs']!r}"[:400]

@@ -36,7 +36,7 @@ class LinkDown(Fault):
         link = tables.job.link(self.link).name
         if not tables.before(self).scalar(_CROSSED, link):
             return None
-        return tables.during(self).scalar(_CROSSED, link) == 0
+        return not tables.during(self).scalar(_CROSSED, link)
 
     def healed(self, tables: Tables) -> bool | None:
         """Packets cross again."""

@@ -36,7 +36,7 @@ class OcaCrash(Fault):
         """It sent data before, and not one byte of payload while it was dead."""
         if not tables.before(self).scalar(_SENT, self.target):
             return None
-        return tables.during(self).scalar(_SENT, self.target) == 0
+        return not tables.during(self).scalar(_SENT, self.target)
 
     def healed(self, tables: Tables) -> bool | None:
         """It sends data again: its agent reports even when nobody watches."""

@@ -116,7 +116,7 @@ def _inferred(lost: pl.DataFrame, left: pl.DataFrame) -> pl.DataFrame:
     """The lost packets with the exit that their flow, or else their destination, used nearest in time."""
     lost = lost.sort("sent_ns", maintain_order=True).with_columns(exit=pl.lit(None, pl.UInt32))
     for by in (["flow_id", "src"], ["dst"]):
-        known = left.join(lost.select(by).unique(), on=by, how="semi").sort("t_ns", maintain_order=True)
+        known = left.join(lost.select(by).unique(), on=by, how="semi").sort("t_ns", "exit")
         if "flow_id" in by:
             known = known.filter(pl.col("flow_id") > 0)
         for strategy in ("backward", "forward"):

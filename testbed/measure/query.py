@@ -86,7 +86,8 @@ class Tables:
         with _refusals():
             answer = pl.from_arrow(self._asked(query, params).to_arrow_table())
         assert isinstance(answer, pl.DataFrame)
-        return answer
+        # DuckDB sums integers to 128 bits, which Arrow only has as a decimal.
+        return answer.with_columns(pl.col(pl.Decimal(38, 0)).cast(pl.Int128))
 
     def during(self, fault: Struck) -> Tables:
         """The same tables, limited to rows from the fault's start to its end.

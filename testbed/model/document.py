@@ -24,6 +24,8 @@ DEPTH_MOST = 50
 
 Location = tuple[str | int, ...]  # ("links", 3, "endpoints", 0)
 
+_STEPS_SHOWN = 12  # what the schema knows is less deep
+
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same events, in a tenth of the time
 _BEGINNING = "begin it with a key and a value, for example name: metro"
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -112,7 +114,8 @@ class Document:
 
 def dotted(location: Location) -> str:
     """A location as one writes it after --set."""
-    return ".".join(str(step) if _PLAIN_KEY.fullmatch(str(step)) else quoted(step) for step in location)
+    steps = [str(step) if _PLAIN_KEY.fullmatch(str(step)) else quoted(step) for step in location]
+    return ".".join(steps if len(steps) <= _STEPS_SHOWN else [*steps[:_STEPS_SHOWN], ".."])
 
 
 def read(path: Path, shown: str) -> Document:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from pydantic_core import ErrorDetails
 
+from testbed.checks import Check
+from testbed.faults import Fault
 from testbed.model.document import Document
 from testbed.model.refusal import Problem, Wrong, near, quoted
-from testbed.model.units import UnitError
+from testbed.model.units import Duration, UnitError
 
 _NOUNS = {
     "string_type": "text",
@@ -21,13 +23,14 @@ _NOUNS = {
     "none_required": "nothing",
 }
 _EXAMPLES = {
-    "int_type": "write for example 8",
-    "float_type": "write for example 0.5",
+    "int_type": "write a whole number, without quotes or unit",
+    "float_type": "write a number, without quotes or unit",
     "bool_type": "write true or false",
     "list_type": "write a list, as [a, b]",
     "dict_type": "write a mapping, as {name: value}",
     "path_type": "write a path, in quotes where it has colons",
 }
+_HARMLESS: dict[str, Fault | Check] = {"faults": Fault(at=Duration(0), lasts=Duration(1)), "checks": Check()}
 _NAMING = (
     "isps",
     "clients",
@@ -89,7 +92,9 @@ def _reason(error: ErrorDetails) -> Wrong:
     if kind in ("too_short", "too_long"):
         there = details["actual_length"]
         if kind == "too_short":
-            return Wrong(f"has {there or 'no'} items", f"write at least {details['min_length']}")
+            return Wrong(
+                f"has {there or 'no'} item{'s' * (there != 1)}", f"write at least {details['min_length']}"
+            )
         return Wrong(f"has {there} items", f"write at most {details['max_length']}")
     return Wrong(f"{shown} is refused: {error['msg']}", "see 'testbed schema'")
 
@@ -100,15 +105,21 @@ def without(data: object, errors: Iterable[ErrorDetails]) -> object | None:
     None where nothing is harmless: without a name, whatever uses the name would seem wrong. Changes
     `data`.
     """
+    if not isinstance(data, dict):
+        return None
     for error in errors:
         location = error["loc"]
+        if len(location) > 1 and location[0] in _HARMLESS:
+            group, place = location[:2]
+            data[group][place] = _HARMLESS[str(group)]
+            continue
         reason = error.get("ctx", {}).get("error")
         parent = data
         for step in location[:-1]:
             if not isinstance(parent, (dict, list)):
                 return None
             try:
-                parent = parent[step]  # type: ignore[index]
+                parent = parent[step]
             except (LookupError, TypeError):
                 return None
         if not location or not isinstance(parent, dict) or location[-1] not in parent:

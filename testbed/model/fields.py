@@ -96,8 +96,9 @@ def _name(text: str) -> str:
     if len(text) > _NAME_LONGEST:
         raise Wrong(f"{quoted(text)} is longer than {_NAME_LONGEST} characters", "write a shorter name")
     if not _NAME.fullmatch(text):
-        likely = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-0123456789")
-        hint = f"write for example {likely if _NAME.fullmatch(likely) else 'north'}"
+        likely = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+        likely = f"n{likely}" if likely[:1].isdigit() else likely
+        hint = f"write for example {likely or 'north'}"
         rule = "lowercase letters and digits, single dashes between them, a letter first"
         raise Wrong(f"{quoted(text)} is no name ({rule})", hint)
     return text
@@ -150,9 +151,12 @@ class OneOf:
     """Marks a field as any kind of a group of the registry, which its `kind` says."""
 
     group: str
+    base: type
 
     def read(self, value: object) -> Any:
-        """The dataclass of the kind, made of what was written."""
+        """The dataclass of the kind, made of what was written; one that is made already is as good."""
+        if isinstance(value, self.base):
+            return value
         kinds = registry.kinds(self.group)
         among = f"write kind: and one of {', '.join(kinds)}"
         if not isinstance(value, dict):

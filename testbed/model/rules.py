@@ -154,9 +154,15 @@ def _wires(topology: Topology) -> Iterator[Breach]:
 
 def _no_end(topology: Topology, name: str, ends: Iterable[str]) -> tuple[str, str]:
     if name in topology.ocas:
-        return f"{name} is an OCA, which has one link, to its router", f"delete this; write ocas.{name}.at"
+        return (
+            f"{name} is an OCA, which has one link, to its router",
+            f"delete this link; ocas.{name}.at makes it",
+        )
     if topology.has_node(name) or name in topology.populations:
-        return f"{name} has one link already, to its router", "delete this; links join routers and exchanges"
+        return (
+            f"{name} has one link already, to its router",
+            "delete this link; links join routers and exchanges",
+        )
     return absent("router or exchange", name, ends, "write <isp>.<router> or an exchange")
 
 

@@ -86,9 +86,9 @@ class Scenario(Model):
     seed: int = Field(1, ge=0, lt=2**63)
     titles: dict[Name, TitleSpec] = Field(default_factory=dict)
     workload: list[Playback] = Field(default_factory=list)
-    faults: list[Annotated[Fault, OneOf("faults")]] = Field(default_factory=list)
+    faults: list[Annotated[Fault, OneOf("faults", Fault)]] = Field(default_factory=list)
     captures: Captures = "all"
-    checks: list[Annotated[Check, OneOf("checks")]] = Field(default_factory=list)
+    checks: list[Annotated[Check, OneOf("checks", Check)]] = Field(default_factory=list)
     sample: Annotated[Duration, AfterValidator(_sample)] = Field(
         Duration.parse("1s"), description="how often the queues' counters are read"
     )

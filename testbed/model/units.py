@@ -122,7 +122,7 @@ class _Whole(Quantity, int):
 class Duration(_Whole):
     """A length of time, in nanoseconds."""
 
-    noun, example, bare, most_shown = "duration", "10ms", "ms", "2500000h"
+    noun, example, bare, most_shown = "duration", "10ms", "s", "2500000h"
     units: ClassVar = {
         "ns": Fraction(1),
         "us": Fraction(10**3),
@@ -137,6 +137,10 @@ class Duration(_Whole):
     def shown(self) -> str:
         """As one writes it."""
         return show_duration(self)
+
+    @classmethod
+    def _with_unit(cls, number: str) -> str:
+        return f"{number}ms or {number}s"
 
     @property
     def ns(self) -> int:

@@ -48,10 +48,12 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
 
 def _title(scenario: Scenario, name: str) -> Title:
     spec = scenario.titles[name]
+    length_ns = None if spec.length is None else int(spec.length)
     if spec.file is not None:
-        return titling.read(spec.file, name, int(spec.length) if spec.length is not None else None)
-    bitrates = [int(bitrate) for bitrate in spec.bitrates]
-    return titling.generate(name, int(spec.length), int(spec.segment), bitrates, scenario.seed)
+        return titling.read(spec.file, name, length_ns)
+    if length_ns is None or spec.segment is None:
+        raise ValueError(f"title {name} has neither a file nor a length and a segment")  # the model refuses it
+    return titling.generate(name, length_ns, int(spec.segment), [int(rate) for rate in spec.bitrates], scenario.seed)
 
 
 def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:

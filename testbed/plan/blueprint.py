@@ -169,8 +169,8 @@ def _wires(plan: Blueprint) -> None:
         plan.connect(a, b, pair, shapes, wire.relation or "")
         if wire.relation:
             plan.peer(a, b, wire.relation, (pair[0].partition("/")[0], pair[1].partition("/")[0]))
-    for name, exchange in plan.topology.exchanges.items():
-        _exchange_sessions(plan, name, lans[name], with_server=exchange.route_server)
+    for name, lan in lans.items():
+        _exchange_sessions(plan, name, lan, with_server=plan.topology.exchanges[name].route_server)
 
 
 def _exchange_sessions(plan: Blueprint, exchange: str, lan: IPv4Network, *, with_server: bool) -> None:
