@@ -79,7 +79,8 @@ class Process:
     `service` is "module:function"; the function is called with `config` in a child of its own
     inside the node's network namespace. `ready` says how to tell that it is up: "tcp:PORT" or
     "udp:PORT" (bound in the node), "bird:SOCKET" (answers, and every BGP session is
-    established), or nothing. Output goes to `logs/<node>/<name>.log`.
+    established), "file:PATH" (the process made it), or nothing. One that `needs_routes` is started
+    when routing has settled. Output goes to `logs/<node>/<name>.log`.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Process:
     service: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     ready: str = ""
+    needs_routes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,8 +198,8 @@ def network(**changes: Any) -> Job:
 
 def watched(name: str, start_ns: int) -> Session:
     return Session(
-        id=name, client="c1", title="film", abr="bba", start_ns=start_ns, buffer_ns=0, startup_ns=0, timeout_ns=0,
-        resolver="10.0.0.53", ca="/ca.pem",
+        id=name, client="c1", title="film", abr="bba", start_ns=start_ns, buffer_ns=0,
+        startup_ns=0, timeout_ns=0, resolver="10.0.0.53", ca="/ca.pem",
     )  # fmt: skip
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from testbed.venues.guest import Guest
 
+# Scenarios that tests read; our own plug-in would run them.
+collect_ignore_glob = ["refused/*", "golden/*"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("guest") is not None)

@@ -28,7 +28,9 @@ name: small
 isps:
   north: {asn: 64501, routers: [core], clients: {homes: {count: 2, at: core, access: cable}}}
 access: {cable: {down: {rate: 10mbit}, up: {rate: 1mbit}}}
-cdn: {asn: 64600, oca-asn: 64601, zone: cdn.example, routers: [pop], control: {at: cdn.pop}, origin: {at: cdn.pop}}
+cdn:
+  {asn: 64600, oca-asn: 64601, zone: cdn.example, routers: [pop],
+   control: {at: cdn.pop}, origin: {at: cdn.pop}}
 links:
   - {endpoints: [north.core, cdn.pop], relation: peer}
 """
@@ -172,7 +174,7 @@ def test_a_set_of_what_an_alias_shares_changes_one_place(write):
             "--set: workload.1.title: '1' is no item of the list; its items are 0 to 0",
         ),
         ("titles.flim.length=9s", "--set: titles.flim.length: 'flim' names nothing; did you mean film?"),
-        ("duraton=9s", "--set: duraton: is not a key here; did you mean duration?"),
+        ("duraton=9s", "--set: duraton: is not a key here; did you mean duration, which is there already?"),
         ("duration=9", "--set: duration: 9 has no unit; did you mean 9ms or 9s?"),
         (
             "duration=1:30",
@@ -210,7 +212,7 @@ def test_a_seed_out_of_range_is_refused(write):
 def test_problems_of_scenario_and_topology_come_together(write):
     write(SMALL.replace("rate: 1mbit", "rate: 1"), "small.yaml")
     problems = refused(write(SCENE.replace("duration: 60s", "duration: 60")))
-    assert [problem.partition(": ")[0] for problem in problems] == ["scene.yaml:3:11", "small.yaml:4:55"]
+    assert [problem.partition(": ")[0] for problem in problems] == ["scene.yaml:3:11", "small.yaml:4:51"]
 
 
 def test_what_cannot_be_read_is_said_without_a_traceback(write, tmp_path):
@@ -261,9 +263,9 @@ def test_an_alias_bomb_of_a_megabyte_is_refused_before_it_goes_off(write, events
     assert 990_000 < len(text) < document.BYTES_MOST
     [problem] = refused(write(text, "bomb.yaml"))
     assert problem == (
-        "bomb.yaml:6:9: a5.0: the file holds more than 100,000 values with its aliases written out; "
+        "bomb.yaml:5:45: a4.7: the file holds more than 100,000 values with its aliases written out; "
         "use counts in place of repetition"
-    ) or problem.startswith("bomb.yaml:5:")
+    )
     assert len(events) < 200
 
 
@@ -290,12 +292,13 @@ def test_so_many_problems_are_not_all_told(write, monkeypatch):
     monkeypatch.setattr("difflib.get_close_matches", lambda *args, **given: next(hints) and [])
     text = SCENE + "captures: [" + ", ".join(["ix--ox"] * 20_000) + "]\n"
     problems = refused(write(text))
-    assert len(problems) <= PROBLEMS_MOST + 1
+    assert len(problems) == PROBLEMS_MOST + 1
     assert next(hints) <= PROBLEMS_MOST + 1
     text = SMALL + "".join(f"key{n}: 1\n" for n in range(20_000))
     problems = refused(write(text, "small.yaml"))
-    assert len(problems) <= PROBLEMS_MOST + 1
-    assert next(hints) <= 3 * PROBLEMS_MOST
+    assert len(problems) == PROBLEMS_MOST + 1
+    assert problems[-1] == "small.yaml: has more than 100 errors; mend these first"
+    assert next(hints) <= 2 * PROBLEMS_MOST + 3
 
 
 VIDEO = {"segment_duration_ms": 3000, "bitrates_kbps": [230, 331], "segment_sizes_bits": [[8000, 16000]] * 4}
@@ -364,11 +367,11 @@ def test_the_names_in_a_third_partys_fault_are_checked(write, outage):
         + "faults:\n  - {kind: outage, at: 5s, lasts: 5s, links: [a--b], first-node: north.cor, jsn: true}\n"
     )
     assert refused(write(text)) == [
-        "scene.yaml:9:78: faults.0.jsn: is not a key here; did you mean json?",
+        "scene.yaml:9:77: faults.0.jsn: is not a key here; did you mean json?",
     ]
     assert refused(write(text.replace(", jsn: true", ""))) == [
-        "scene.yaml:9:45: faults.0.links.0: there is no link 'a--b'; write <node>--<node>, for example north.core--ix",
-        "scene.yaml:9:64: faults.0.first-node: there is no node 'north.cor'; did you mean north.core?",
+        "scene.yaml:9:47: faults.0.links.0: there is no link 'a--b'; write for example north.core--cdn.pop",
+        "scene.yaml:9:66: faults.0.first-node: there is no node 'north.cor'; did you mean north.core?",
     ]
 
 
@@ -418,6 +421,9 @@ def test_whatever_happens_to_a_good_file_it_is_loaded_or_refused(write, changes,
     text = "\n".join(lines)
     path = write(text[:start] + text[start + length :], "any.yaml")
     try:
-        assert model.load_topology(path).topology.cdn.routers
+        loaded = model.load_topology(path)
     except model.Refused as refusal:
-        assert refusal.problems
+        problems = refusal.problems
+    else:
+        problems = loaded.topology.cdn.routers
+    assert problems

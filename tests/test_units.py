@@ -128,9 +128,10 @@ def test_a_queue_that_is_shown_is_read_again(queue):
 def test_whatever_is_written_is_read_or_refused(text):
     for kind in (Duration, Rate, Size, Share, Queue):
         try:
-            assert kind.parse(text) is not None
+            found = kind.parse(text).shown()
         except UnitError as refused:
-            assert refused.hint
+            found = refused.hint
+        assert found
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import platform
 import time
@@ -12,7 +13,7 @@ from testbed.emulate.guest import tell
 from testbed.emulate.network import Network
 from testbed.emulate.processes import Processes
 from testbed.emulate.timeline import Faults, Timeline
-from testbed.job import CONTENT, NODES, OUT, Job
+from testbed.job import CONTENT, NODES, OUT, Job, Process
 from testbed.services.records import Records
 
 PLAYERS, CAPTURE = "testbed.services.player:run", "testbed.emulate.capture:run"
@@ -33,10 +34,12 @@ def run(job: Job) -> None:
     tell(stage="building the network", done=0, of=len(job.nodes))
     network.build()
     _lay_out_titles(job)
-    tell(stage="starting processes", done=0, of=sum(len(n.processes) for n in job.nodes))
+    processes.lay_out()
     capture = _start_capture(job, network, processes)
-    processes.start_all()
+    started = functools.partial(tell, stage="starting processes", of=sum(len(n.processes) for n in job.nodes))
+    processes.start_all(needing_routes=False, started=lambda count: started(done=count))
     settled_ns = _settle(job, network)
+    processes.start_all(needing_routes=True, started=lambda count: started(done=count))
     start = -(-time.time_ns() // 1_000_000_000) * 1_000_000_000  # the next whole second
     records.write(
         "events",
@@ -119,8 +122,7 @@ def _start_capture(job: Job, network: Network, processes: Processes) -> Path | N
     Path(OUT, "captures").mkdir(exist_ok=True)
     ready, statistics = Path(NODES, "capture.ready"), Path(NODES, "capture.json")
     config = {"links": links, "ready": str(ready), "statistics": str(statistics)}
-    processes.start_shared("capture", CAPTURE, config)
-    processes.await_file(ready, "", "capture")
+    processes.start_shared(Process(name="capture", service=CAPTURE, config=config, ready=f"file:{ready}"))
     return statistics
 
 
@@ -141,7 +143,7 @@ def _start_players(job: Job, network: Network, processes: Processes, start_unix_
     """One process for all viewers: each plays in a thread of its own, inside its client's namespace."""
     if not job.sessions:
         return
-    processes.start_shared("players", PLAYERS, {
+    config = {
         "events": f"{OUT}/events.jsonl", "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns, "seed": job.seed,
         "titles": {title.name: dataclasses.asdict(title) for title in job.titles},
         "sessions": [
@@ -152,4 +154,5 @@ def _start_players(job: Job, network: Network, processes: Processes, start_unix_
             }
             for session in job.sessions
         ],
-    })  # fmt: skip
+    }  # fmt: skip
+    processes.start_shared(Process(name="players", service=PLAYERS, config=config))

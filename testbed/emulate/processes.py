@@ -55,21 +55,31 @@ class Processes:
         for service in sorted(named | set(services)):
             importlib.import_module(service.partition(":")[0])
 
-    def start_all(self) -> None:
-        """Write every node's files, start all its processes, and wait until each is ready."""
+    def lay_out(self) -> None:
+        """Write every node's files."""
         for node in self._job.nodes:
             for path, text in node.files.items():
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_text(text)
-        for node in self._job.nodes:
-            for process in node.processes:
-                self._start(node.name, process)
-        for running in list(self._running.values()):
-            self._await(running)
 
-    def start_shared(self, name: str, service: str, config: Mapping[str, Any]) -> None:
-        """Start one service that serves many nodes and so belongs to none."""
-        self._start("", Process(name=name, service=service, config=dict(config)))
+    def start_all(self, *, needing_routes: bool, started: Callable[[int], None]) -> None:
+        """Start all processes that need routes, or all that do not, and wait until each is ready.
+
+        `started` is told after each how many there are so far.
+        """
+        begun = [
+            self._start(node.name, process)
+            for node in self._job.nodes
+            for process in node.processes
+            if process.needs_routes == needing_routes
+        ]
+        for count, running in enumerate(begun, start=1):
+            self._await(running)
+            started(count)
+
+    def start_shared(self, process: Process) -> None:
+        """Start a service that serves many nodes and so belongs to none, and wait until it is ready."""
+        self._await(self._start("", process))
 
     def running(self, node: str) -> list[str]:
         """The names of a node's processes that are alive."""
@@ -99,15 +109,6 @@ class Processes:
         """End everything, services first so that they can write what they know."""
         for node, name in sorted(self._running, key=lambda key: not self._running[key].process.service):
             self._kill(node, name, signal.SIGTERM)
-
-    def await_file(self, path: Path, node: str, name: str) -> None:
-        """Return when a process has made a file to say that it is ready."""
-        while not path.exists():
-            if name not in self.running(node):
-                raise ProcessError(
-                    f"{node or 'the run'}/{name} ended while starting{self._tail((node, name))}"
-                )
-            time.sleep(_POLL_S)
 
     def await_end(self, node: str, name: str) -> None:
         """Return when a process that ends by itself has ended; ProcessError if it takes too long."""
@@ -197,10 +198,12 @@ class Processes:
     def _ready(self, running: _Running, kind: str, what: str, *, sessions: bool) -> bool:
         if kind == "bird":
             return bird.established(what) if sessions else bird.answers(what)
+        if kind == "file":
+            return Path(what).exists()
         if kind in ("tcp", "udp"):
             with namespaces.inside(self._namespace(running.node)):
                 return _bound(kind, int(what))
-        raise ValueError(f"{running.process.name}: ready is {kind!r}, not tcp, udp or bird")
+        raise ValueError(f"{running.process.name}: ready is {kind!r}, not tcp, udp, bird or file")
 
     def _kill(self, node: str, name: str, number: int) -> None:
         running = self._running.get((node, name))

@@ -218,6 +218,7 @@ class _Composer:
     def _syntax(self, error: yaml.MarkedYAMLError, text: str) -> NoReturn:
         place = error.problem_mark or error.context_mark
         if self.fixed or place is None:
+            self.stack.clear()
             self._stop(self.fixed or self._place(None), f"is not YAML ({error.problem})", "write a value")
         mark = self._place(place)
         line = "".join(text.split("\n")[place.line : place.line + 1])
@@ -315,7 +316,7 @@ class _Composer:
             self._stop(mark, f"the tag {quoted(tag)} means nothing here", "leave it out")
 
     def _report(self, mark: Mark, what: str, hint: str) -> None:
-        if len(self.problems) < PROBLEMS_MOST:
+        if len(self.problems) <= PROBLEMS_MOST:
             self.problems.append(Problem(*mark, dotted(self._next()), what, hint))
 
     def _stop(self, mark: Mark, what: str, hint: str) -> NoReturn:

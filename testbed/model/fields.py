@@ -55,7 +55,7 @@ class Model(BaseModel):
         try:
             return handler(data)
         except ValidationError as refused:
-            errors = refused.errors(include_url=False)[:PROBLEMS_MOST]
+            errors = refused.errors(include_url=False)[: PROBLEMS_MOST + 1]
             raise ValidationError.from_exception_data(
                 cls.__name__, [cls._explain(error, data) for error in errors]
             ) from None
@@ -66,10 +66,12 @@ class Model(BaseModel):
         location = error["loc"]
         if error["type"] == "extra_forbidden" and len(location) == 1:
             key = str(location[0])
-            unused = [known for known in keys if known not in data]
-            hint = suggestion(key, unused, f"the keys here are {', '.join(keys)}")
-            if near(key, keys) in data:
-                hint = f"the keys here are {', '.join(keys)}"
+            match = near(key, keys)
+            if match in data:
+                hint = f"did you mean {match}, which is there already?"
+            else:
+                unused = ", ".join(known for known in keys if known not in data)
+                hint = f"did you mean {match}?" if match else f"write one of {unused or ', '.join(keys)}"
             return wrong(Wrong("is not a key here", hint, on_key=True), location, error["input"])
         if error["type"] == "missing" and len(location) == 1:
             field = keys[str(location[0])]

@@ -148,16 +148,16 @@ def _judged(read: Document, model: type[_M], broken: Callable[[_M], Iterator[Bre
     try:
         made = model.model_validate(data)
     except ValidationError as refused:
-        errors = refused.errors(include_url=False)[:PROBLEMS_MOST]
+        errors = refused.errors(include_url=False)[: PROBLEMS_MOST + 1]
         spoilt = [error["loc"] for error in errors]
         found += explain.problems(read, errors)
-        mended = explain.without(data, errors)
+        mended = explain.without(data, errors) if len(errors) <= PROBLEMS_MOST else None
         try:
             made = model.model_validate(mended)
         except ValidationError:
             read.problems += _news(read, found)
             return None
-    for breach in islice(broken(made), PROBLEMS_MOST):
+    for breach in islice(broken(made), PROBLEMS_MOST + 1):
         if not any(breach.location[: len(place[:-1])] == place[:-1] for place in spoilt if len(place) > 1):
             found.append(read.problem(breach.location, breach.what, breach.hint, on_key=breach.on_key))
     read.problems += _news(read, found)

@@ -8,6 +8,7 @@ from itertools import chain, pairwise
 
 from testbed.faults import Fault, LinkName, NodeName, OcaName
 from testbed.model.document import Location
+from testbed.model.refusal import near, quoted
 from testbed.model.rules import Breach, absent
 from testbed.model.scenario import Playback, Scenario, TitleSpec
 from testbed.model.topology import Topology
@@ -148,5 +149,7 @@ def _targets(topology: Topology, kind: object, here: Location) -> Iterator[Breac
 def _link(topology: Topology, name: str, where: Location) -> Iterator[Breach]:
     if not topology.has_link(name):
         flipped = ("--".join(reversed(wire.split("--"))) for wire in topology.wires)
-        there = chain(topology.wires, flipped)
-        yield Breach(where, *absent("link", name, there, "write <node>--<node>, for example north.core--ix"))
+        match = near(name, sorted(chain(topology.wires, flipped)))
+        example = topology.links[0].name if topology.links else min(topology.wires)
+        hint = f"did you mean {match}?" if match else f"write for example {example}"
+        yield Breach(where, f"there is no link {quoted(name)}", hint)

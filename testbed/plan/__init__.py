@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from testbed.model.schema import Scenario
 
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z: virtual clocks start here
-_SETTLE_NS = 5_000_000_000
 
 
 def plan(loaded: Loaded, clock: str = "virtual") -> Job:
@@ -40,7 +39,7 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
         nodes=tuple(nodes), links=links, titles=titles, sessions=_sessions(scenario, blueprint),
         faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
         checks=tuple(_check(check) for check in scenario.checks),
-        sample_ns=int(scenario.sample), settle_ns=max(_SETTLE_NS, int(topology.cdn.report) + 1_000_000_000),
+        sample_ns=int(scenario.sample),
         sources=dict(loaded.sources),
     )  # fmt: skip
     return dataclasses.replace(job, captures=tuple(job.link(name).name for name in captures))

@@ -60,12 +60,16 @@ def _head(story: Story) -> str:
     job = story.job
     about = (
         f"{show_duration(job.duration_ns)} on the topology {escape(job.topology)}, seed {job.seed},"
-        f" {job.clock} clock, {len(job.sessions)} sessions, {len(job.faults)} faults"
+        f" {job.clock} clock, {_counted(len(job.sessions), 'session')}, {_counted(len(job.faults), 'fault')}"
     )
     distrust = "".join(
         f'<p class="distrust">Not to be trusted: {escape(reason)}.</p>' for reason in story.judgement.trust
     )
     return f"<h1>{escape(job.scenario)} {_pill(story.judgement.verdict)}</h1><p>{about}</p>{distrust}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _section(title: str, content: str) -> str:

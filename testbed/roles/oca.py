@@ -36,6 +36,8 @@ class Oca(Role):
         agent = Process(
             name="agent",
             service="testbed.services.agent:run",
+            ready=f"file:{place(node, 'reported')}",
+            needs_routes=True,
             config={
                 "oca": node.name,
                 "address": node.address,
@@ -44,6 +46,7 @@ class Oca(Role):
                 "steering_host": f"steering.{cdn.zone}",
                 "report_ns": int(cdn.report),
                 "bird_socket": place(node, "bird.ctl"),
+                "reported": place(node, "reported"),
                 "titles": [title.name for title in plan.titles],
                 "seed": plan.authority.seed,
                 "health": {"address": node.address, "port": 443},

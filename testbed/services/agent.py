@@ -10,6 +10,7 @@
     ca                path of the CA's certificate
     steering_host     name (or name:port) of the steering service
     report_ns         how often
+    reported          path of an empty file that is made when steering has taken a report
     seed              int, for the resolver's query ids
 
 The first report goes out at once. What fails is logged and tried again at the next interval.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +42,8 @@ def run(config: dict[str, Any]) -> None:
             error = report(config, stub, client)
             if error:
                 print(f"{time.time_ns()} report failed: {error}", flush=True)
+            else:
+                Path(config["reported"]).touch()
             # At multiples of the interval, whatever a report takes.
             due_ns += config["report_ns"] * (1 + max(0, time.time_ns() - due_ns) // config["report_ns"])
             time.sleep(max(0, due_ns - time.time_ns()) / 1e9)
