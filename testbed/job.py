@@ -21,6 +21,7 @@ FORMAT = 1
 # Where things lie on the side that holds the emulated kernel.
 OUT = "/run/testbed/out"  # the run folder
 NODES = "/run/testbed/nodes"  # a folder for each node's configuration, sockets and spool
+LIBRARY = "/run/testbed/library"  # Python packages: ours, and those of others
 CONTENT = "/run/testbed/content"  # the titles, as every OCA and the origin hold them
 
 

@@ -85,8 +85,8 @@ def plan(
     """Load a scenario and resolve it into a job; Refused says everything that is wrong with it."""
     from testbed import model
     from testbed import plan as planning
-    from testbed.model.refusal import Problem
     from testbed.plan.addresses import PlanError
+    from testbed.refusal import Problem
 
     try:
         return planning.plan(model.load_scenario(path, sets or (), seed), clock=clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from testbed.model.units import show_duration
+from testbed.units import show_duration
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 

@@ -8,7 +8,7 @@ from testbed.checks.rebuffer_ratio import RebufferRatio
 from testbed.checks.sessions_complete import SessionsComplete
 from testbed.checks.sql import Sql
 from testbed.measure.tables import Tables
-from testbed.model.units import Duration, Share
+from testbed.units import Duration, Share
 
 S = made.S
 

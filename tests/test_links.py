@@ -1,6 +1,7 @@
 """What links do to packets, measured in the guest against what was configured."""
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -38,14 +39,15 @@ def chain(number, name):
     nets = [f"10.{number}.{hop}" for hop in range(3)]
     interfaces = {node: [] for node in row}
     links = []
-    for hop, (a, b) in enumerate(zip(row, row[1:], strict=False)):
+    for hop, (a, b) in enumerate(itertools.pairwise(row)):
         shapes = (forward, backward) if hop == 1 else (PLAIN, PLAIN)
         link = f"{a}--{b}"
         ends = []
         for side, (here, there) in enumerate(((a, b), (b, a))):
             interfaces[here].append(
                 Interface(
-                    name=f"eth{len(interfaces[here])}", link=link, mac=f"02:00:{side:02x}:00:{number:02x}:{hop:02x}",
+                    name=f"eth{len(interfaces[here])}", link=link,
+                    mac=f"02:00:{side:02x}:00:{number:02x}:{hop:02x}",
                     address=f"{nets[hop]}.{side}/31", peer=there, peer_address=f"{nets[hop]}.{1 - side}",
                     shape=shapes[side],
                 )
@@ -53,7 +55,13 @@ def chain(number, name):
             ends.append(interfaces[here][-1].name)
         links.append(
             Link(
-                name=link, a=a, a_interface=ends[0], b=b, b_interface=ends[1], a_to_b=shapes[0], b_to_a=shapes[1]
+                name=link,
+                a=a,
+                a_interface=ends[0],
+                b=b,
+                b_interface=ends[1],
+                a_to_b=shapes[0],
+                b_to_a=shapes[1],
             )
         )
     first, last = f"{nets[0]}.0", f"{nets[2]}.1"
@@ -65,7 +73,9 @@ def chain(number, name):
     }
 
     def sender(to):
-        return Process(name="send", service="tests.traffic:send", config={**TRAFFIC[name], "to": to, "after_ns": 8 * S})
+        return Process(
+            name="send", service="tests.traffic:send", config={**TRAFFIC[name], "to": to, "after_ns": 8 * S}
+        )
 
     receiver = Process(name="sink", service="tests.traffic:sink")
     running = {row[0]: (sender(last), receiver), row[3]: (receiver,)}
@@ -149,7 +159,9 @@ def test_loss_is_random_at_its_rate(measured):
     assert len(packets) == 20_000
     # binomial, 20,000 draws at 5 %: mean 1,000, standard deviation 30.8; 99.9 % lie within 3.29 of it
     assert abs(lost - 1_000) < 3.29 * 30.8
-    counted = measured.scalar("select max(drops) from links where link = 'loss-x--loss-y' and node = 'loss-x'")
+    counted = measured.scalar(
+        "select max(drops) from links where link = 'loss-x--loss-y' and node = 'loss-x'"
+    )
     assert counted == lost
 
 

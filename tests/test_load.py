@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from testbed import model, registry
 from testbed.faults import Fault, LinkName, NodeName
 from testbed.model import document
-from testbed.model.refusal import PROBLEMS_MOST
 from testbed.plan import plan
+from testbed.refusal import PROBLEMS_MOST
 
 ROOT = Path(__file__).parent.parent
 METRO = ROOT / "topologies" / "metro.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.plan.titles import generate, read
+from testbed.titles import generate, read
 
 SECOND = 10**9
 LADDER = [235_000, 375_000, 560_000, 750_000, 1_050_000, 1_750_000, 2_350_000]

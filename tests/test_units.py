@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model import units
-from testbed.model.units import Duration, Queue, Rate, Share, Size, UnitError
+from testbed import units
+from testbed.units import Duration, Queue, Rate, Share, Size, UnitError
 
 WHOLE = st.integers(0, 2**63 - 1)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from testbed import stats
 from testbed.checks import Check, Verdict
-from testbed.model.units import Duration, show_duration
+from testbed.units import Duration, show_duration
 
 if TYPE_CHECKING:
     from testbed.measure.tables import Tables

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from testbed import pipeline, registry
 from testbed.commands import options
-from testbed.model.units import Quantity, show_duration, show_rate
 from testbed.terminal import Format, table
+from testbed.units import Quantity, show_duration, show_rate
 
 if TYPE_CHECKING:
     from testbed.job import Job, Shape

@@ -28,7 +28,7 @@ _RX_RING, _STATISTICS, _VERSION = 5, 6, 10
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
-_BLOCK_BYTES, _BLOCKS = 1 << 17, 16
+_BLOCK_BYTES, _BLOCKS, _FRAME = 1 << 17, 16, 1 << 11
 _RETIRE_MS = 1_000  # a block that has waited so long is handed over though not full
 _STATUS, _LENGTH = 8, 20  # offsets in a block of its status and of the bytes used
 SNAP_BYTES = 128  # Ethernet 14, VLAN 4, IPv6 40, TCP 60: all headers, and some
@@ -93,10 +93,9 @@ class Ring:
     def __post_init__(self) -> None:
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-        self.socket.setsockopt(
-            _SOL_PACKET, _RX_RING,
-            struct.pack("=7I", _BLOCK_BYTES, _BLOCKS, 1 << 11, (_BLOCK_BYTES >> 11) * _BLOCKS, _RETIRE_MS, 0, 0),
-        )  # fmt: skip
+        frames = _BLOCK_BYTES // _FRAME * _BLOCKS
+        ring = struct.pack("=7I", _BLOCK_BYTES, _BLOCKS, _FRAME, frames, _RETIRE_MS, 0, 0)
+        self.socket.setsockopt(_SOL_PACKET, _RX_RING, ring)
         steps = assemble()
         buffer = ctypes.create_string_buffer(steps)
         fprog = struct.pack("@HP", len(steps) // 8, ctypes.addressof(buffer))

@@ -1,8 +1,8 @@
 """The guest's first process: it turns a job into a running network, and the network into evidence.
 
-Run as `python -m testbed.emulate.guest FOLDER` by the guest kernel, with the host's files below a
-read-only root and FOLDER, the run folder, as the one place that can be written to. Messages to the
-host are console lines that start with "@" and go on in JSON.
+Run as `python -m testbed.emulate.guest` by the guest kernel, with the host's files below a read-only
+root and the run folder as the one place of the host that can be written to. Messages to the host are
+console lines that start with "@" and go on in JSON.
 """
 
 from __future__ import annotations
@@ -23,30 +23,32 @@ _POWER_OFF = 0x4321FEDC  # reboot(2)
 
 
 def mount(kind: str, where: str, options: str = "") -> None:
-    """mount(2); OSError says what could not be mounted."""
+    """Mount a file system as the system call does; OSError says what could not be mounted."""
     if _libc.mount(b"none", where.encode(), kind.encode(), 0, options.encode()) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"mount {kind} on {where}: {os.strerror(number)}")
 
 
-def prepare(folder: str) -> None:
+def prepare() -> None:
     """Lay writable places over the host's read-only files."""
     mount("proc", "/proc")
     mount("sysfs", "/sys")
     mount("devtmpfs", "/dev")
     for where in ("/dev/pts", "/dev/shm"):  # noqa: S108 - the guest's own
-        os.makedirs(where, exist_ok=True)
+        Path(where).mkdir(parents=True, exist_ok=True)
     mount("devpts", "/dev/pts", "ptmxmode=0666")
     mount("tmpfs", "/dev/shm", "mode=1777")  # noqa: S108
-    mount("tmpfs", "/run", "mode=755")
-    for where in ("/etc", "/var", "/tmp"):  # noqa: S108 - overlaid, since Python itself may lie there
+    for where in ("/etc", "/var", "/tmp"):  # noqa: S108
         upper, work = f"/run/overlay{where}/upper", f"/run/overlay{where}/work"
-        os.makedirs(upper)
-        os.makedirs(work)
+        for folder in (upper, work):
+            Path(folder).mkdir(parents=True)
         mount("overlay", where, f"lowerdir={where},upperdir={upper},workdir={work}")
-    for path in (OUT, NODES, CONTENT):
-        os.makedirs(path)
-    mount("hostfs", OUT, folder)
+    for path in (NODES, CONTENT):
+        Path(path).mkdir(parents=True)
+    # Who runs next follows from who woke first, and not from how much each has run before, which differs
+    # by what Python had to do to load.
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    Path("/proc/sys/kernel/sched_rt_runtime_us").write_text("-1")
     # sleeps end when they should, not up to 50 µs later as is the default
     _libc.prctl(_SET_TIMER_SLACK, 1, 0, 0, 0)
     Path("/proc/sys/vm/panic_on_oom").write_text("1")
@@ -63,7 +65,7 @@ def main() -> None:
     """Run the job of the folder named on the command line, and power off whatever happens."""
     os.environ.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     try:
-        prepare(sys.argv[1])
+        prepare()
         # pyroute2 reads /proc when it is imported
         from testbed.emulate.play import run
 

@@ -7,7 +7,6 @@ may end in any order, and what is left after the last one is what was there befo
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import struct
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink.rtnl import ifaddrmsg, ifinfmsg, rtmsg, tcmsg
+from pyroute2.netlink.rtnl import ifaddrmsg, ifinfmsg, rtmsg
 
 from testbed import namespaces
 from testbed.emulate import shaping
@@ -42,9 +41,9 @@ _SYSCTLS = {
 class Network:
     """A running network; it is what a fault is given as `net`."""
 
-    def __init__(self, job: Job, processes: Processes) -> None:
+    def __init__(self, job: Job, logs: Path, nodes: Path) -> None:
         self.job = job
-        self._processes = processes
+        self.processes = Processes(job, self.namespace, logs, nodes)
         self._namespaces: dict[str, int] = {}
         self._sockets: dict[str, Netlink] = {}
         self._indexes: dict[tuple[str, str], int] = {}
@@ -69,7 +68,7 @@ class Network:
                     Path("/proc/sys", name).write_text(value)
                 if node.forwards:
                     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        # asked from outside all nodes: the kernel looks for a device of that name where the question comes from
+        # asked from outside all nodes: the kernel refuses a name that exists where the question comes from
         outside = Netlink()
         outside.ask(*(self._pair(link) for link in self.job.links))
         outside.close()
@@ -182,7 +181,7 @@ class Network:
     def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> Iterator[None]:
         """Kill processes of a node (all of them if None) while inside; start them again after."""
         names = processes or tuple(process.name for process in self.job.node(node).processes)
-        with self._processes.stopped(node, names):
+        with self.processes.stopped(node, names):
             yield
 
     # What can be read.
@@ -199,7 +198,7 @@ class Network:
                 "interfaces": sorted(_flags(socket)),
                 "queues": sorted(shaping.configured(socket)),
                 "routes": sorted(_static_routes(socket)),
-                "processes": self._processes.running(node.name),
+                "processes": self.processes.running(node.name),
             }
         return state
 
@@ -301,7 +300,8 @@ def _static_routes(socket: Netlink) -> Iterator[str]:
         protocol = body[5]
         if protocol == _STATIC:
             route = _decoded(rtmsg.rtmsg, body)
-            yield f"{route.get_attr('RTA_DST') or '0.0.0.0'}/{route['dst_len']} via {route.get_attr('RTA_GATEWAY')}"
+            where = route.get_attr("RTA_DST") or "default"
+            yield f"{where}/{route['dst_len']} via {route.get_attr('RTA_GATEWAY')}"
 
 
 def _bridge_mac(node: Node) -> str:

@@ -25,9 +25,8 @@ def run(job: Job) -> None:
     """Do the whole job in this kernel; `guest.json` is written when all is done."""
     out = Path(OUT)
     records = Records(f"{OUT}/events.jsonl")
-    network = Network(
-        job, processes := Processes(job, lambda node: network.namespace(node), out / "logs", Path(NODES))
-    )
+    network = Network(job, out / "logs", Path(NODES))
+    processes = network.processes
     processes.load(PLAYERS, CAPTURE)
     if job.clock == "virtual":
         _align()
@@ -144,7 +143,8 @@ def _start_players(job: Job, network: Network, processes: Processes, start_unix_
     if not job.sessions:
         return
     config = {
-        "events": f"{OUT}/events.jsonl", "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns, "seed": job.seed,
+        "events": f"{OUT}/events.jsonl", "seed": job.seed,
+        "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns,
         "titles": {title.name: dataclasses.asdict(title) for title in job.titles},
         "sessions": [
             {

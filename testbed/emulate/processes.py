@@ -12,11 +12,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from testbed import namespaces
 from testbed.job import Job, Process
@@ -140,7 +139,7 @@ class Processes:
         """Start a program; posix_spawn does not copy this interpreter's page tables, as fork would."""
         home = self._nodes / node
         home.mkdir(parents=True, exist_ok=True)
-        here = os.getcwd()
+        here = Path.cwd()
         os.chdir(home)
         try:
             with namespaces.inside(self._namespace(node)):

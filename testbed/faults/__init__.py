@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NewType, Protocol
 
-from testbed.model.units import Duration
+from testbed.units import Duration
 
 if TYPE_CHECKING:
     from testbed.job import Job, Shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from testbed.faults import Fault, LinkName, Net
-from testbed.model.units import Duration, Rate, Share
+from testbed.units import Duration, Rate, Share
 
 if TYPE_CHECKING:
     from testbed.job import Job

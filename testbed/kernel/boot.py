@@ -100,6 +100,15 @@ def memory_folder(memory_bytes: int) -> Path | None:
     return None
 
 
+def _holding(folders: Sequence[Path]) -> list[str]:
+    """The words before a command that give it these folders as open files, from number 3 up."""
+    if not folders:
+        return []
+    opened = " ".join(f'{number}<"${number - 2}"' for number in range(3, 3 + len(folders)))
+    script = f'exec {opened}; shift {len(folders)}; exec "$@"'
+    return ["/bin/sh", "-c", script, "sh", *map(str, folders)]
+
+
 @contextmanager
 def boot(
     kernel: Kernel,
@@ -107,8 +116,12 @@ def boot(
     init: Sequence[str],
     environment: Mapping[str, str],
     scratch: Path,
+    folders: Sequence[Path] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a guest whose first program is `init`; its console is `stdout`.
+
+    The guest can mount `folders` by number, wherever they lie: `mount -t hostfs -o /proc/self/fd/3 …`
+    is the first, 4 the second.
 
     When the block is left, however, no process of it is alive. `scratch` is an empty folder that
     User-Mode Linux keeps its process number in.
@@ -128,6 +141,6 @@ def boot(
         "TESTBED_PARENT": str(os.getpid()),
     }
     # Without setarch the host would place the guest kernel's memory at random.
-    argv = ["setarch", "-R", str(kernel.linux), *arguments(machine, init, environment)]
+    argv = [*_holding(folders), "setarch", "-R", str(kernel.linux), *arguments(machine, init, environment)]
     with group(argv, outside) as guest:
         yield guest

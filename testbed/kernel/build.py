@@ -69,6 +69,23 @@ EDITS = (
         "void add_interrupt_randomness(int irq)\n{\n",
         "void add_interrupt_randomness(int irq)\n{\n\treturn;\n",
     ),
+    # User-Mode Linux shows its clock in steps of 256 ns while it runs on in between, so that an instant
+    # of the past can never be met again exactly. With steps of 1 ns it can, and stamps are exact.
+    (
+        "arch/um/kernel/time.c",
+        "\t\treturn time_travel_time / TIMER_MULTIPLIER;\n",
+        "\t\treturn time_travel_time;\n",
+    ),
+    (
+        "arch/um/kernel/time.c",
+        "\treturn os_nsecs() / TIMER_MULTIPLIER;\n",
+        "\treturn os_nsecs();\n",
+    ),
+    (
+        "arch/um/kernel/time.c",
+        "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC/TIMER_MULTIPLIER);",
+        "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC);",
+    ),
 )
 
 CONFIGURE = ("make", "ARCH=um", "KCONFIG_ALLCONFIG=fragment", "allnoconfig")

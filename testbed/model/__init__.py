@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from testbed.model.load import Loaded, LoadedTopology, load_scenario, load_topology
-    from testbed.model.refusal import Problem, Refused
     from testbed.model.schema import json_schema
+    from testbed.refusal import Problem, Refused
 
 __all__ = ["Loaded", "LoadedTopology", "Problem", "Refused", "json_schema", "load_scenario", "load_topology"]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn, Protocol
 import yaml
 
 from testbed.model import yaml11
-from testbed.model.refusal import PROBLEMS_MOST, Problem, Refused, Wrong, quoted, suggestion
+from testbed.refusal import PROBLEMS_MOST, Problem, Refused, Wrong, quoted, suggestion
 
 BYTES_MOST = 2**20
 NODES_MOST = 100_000  # with every alias written out

@@ -9,8 +9,8 @@ from pydantic_core import ErrorDetails
 from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.model.document import Document
-from testbed.model.refusal import Problem, Wrong, near, quoted
-from testbed.model.units import Duration, UnitError
+from testbed.refusal import Problem, Wrong, near, quoted
+from testbed.units import Duration, UnitError
 
 _NOUNS = {
     "string_type": "text",

@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from testbed import registry
-from testbed.model.refusal import PROBLEMS_MOST, Wrong, near, quoted, suggestion
-from testbed.model.units import Duration, Quantity, Rate, Share, UnitError
+from testbed.refusal import PROBLEMS_MOST, Wrong, near, quoted, suggestion
+from testbed.units import Duration, Quantity, Rate, Share, UnitError
 
 _Q = TypeVar("_Q", bound=Quantity)
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from testbed.model import document, explain, rules, scenario_rules
 from testbed.model.document import Document, Location, Mark, Node, Unreadable
 from testbed.model.fields import Model
-from testbed.model.refusal import PROBLEMS_MOST, Problem, Refused, Wrong, quoted
 from testbed.model.rules import Breach
 from testbed.model.schema import Scenario, Topology
+from testbed.refusal import PROBLEMS_MOST, Problem, Refused, Wrong, quoted
 
 _M = TypeVar("_M", bound=Model)
 
@@ -176,7 +176,7 @@ def _news(read: Document, found: Iterable[Problem]) -> list[Problem]:
 
 def _with_files(scenario: Scenario, read: Document, path: Path) -> Scenario:
     """The scenario with the paths of its titles' files made complete; the files are read once, to try."""
-    from testbed.plan import titles as titling
+    from testbed import titles as titling
 
     titles = dict(scenario.titles)
     for name, title in scenario.titles.items():

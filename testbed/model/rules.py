@@ -7,9 +7,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from testbed.model.document import Location
-from testbed.model.refusal import quoted, suggestion
 from testbed.model.topology import CDN, LinkSpec, Topology, Wire
-from testbed.model.units import show_duration
+from testbed.refusal import quoted, suggestion
+from testbed.units import show_duration
 
 _INVERSE = {"customer": "provider", "provider": "customer", "peer": "peer"}
 

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Stri
 from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.model.fields import Model, Name, OneOf, SomeRate, SomeTime
-from testbed.model.refusal import Wrong, quoted, suggestion
-from testbed.model.units import Duration
+from testbed.refusal import Wrong, quoted, suggestion
 from testbed.services.abr import ABRS
+from testbed.units import Duration
 
 _SAMPLE_LEAST = Duration.parse("1ms")
 

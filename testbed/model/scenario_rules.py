@@ -8,11 +8,11 @@ from itertools import chain, pairwise
 
 from testbed.faults import Fault, LinkName, NodeName, OcaName
 from testbed.model.document import Location
-from testbed.model.refusal import near, quoted
 from testbed.model.rules import Breach, absent
 from testbed.model.scenario import Playback, Scenario, TitleSpec
 from testbed.model.topology import Topology
-from testbed.model.units import show_duration, show_rate
+from testbed.refusal import near, quoted
+from testbed.units import show_duration, show_rate
 
 _SEGMENTS_MOST = 100_000
 _SESSIONS_MOST = 10_000

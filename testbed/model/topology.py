@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from testbed.model.fields import Asn, Loss, Model, Name, SomeRate, SomeTime, Zone
-from testbed.model.units import Duration, Queue
+from testbed.units import Duration, Queue
 
 # What the address plan has room for.
 ISPS_MOST, EXCHANGES_MOST, POPULATIONS_MOST, CLIENTS_MOST, ROUTERS_MOST = 238, 15, 8, 1024, 250

@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from testbed import job as jobs
+from testbed import titles as titling
 from testbed.faults import Fault
 from testbed.job import Job, Session, Title
-from testbed.plan import titles as titling
 from testbed.plan.blueprint import Blueprint, draw
 from testbed.plan.pki import Authority
 from testbed.registry import kinds
@@ -51,8 +51,12 @@ def _title(scenario: Scenario, name: str) -> Title:
     if spec.file is not None:
         return titling.read(spec.file, name, length_ns)
     if length_ns is None or spec.segment is None:
-        raise ValueError(f"title {name} has neither a file nor a length and a segment")  # the model refuses it
-    return titling.generate(name, length_ns, int(spec.segment), [int(rate) for rate in spec.bitrates], scenario.seed)
+        raise ValueError(
+            f"title {name} has neither a file nor a length and a segment"
+        )  # the model refuses it
+    return titling.generate(
+        name, length_ns, int(spec.segment), [int(rate) for rate in spec.bitrates], scenario.seed
+    )
 
 
 def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
@@ -66,7 +70,8 @@ def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
             sessions.append(Session(
                 id=f"s{len(sessions) + 1:04d}", client=viewer.name, title=playback.title, abr=playback.abr,
                 start_ns=int(playback.arrivals.first) + number * int(playback.arrivals.every),
-                buffer_ns=int(playback.buffer), startup_ns=int(playback.startup), timeout_ns=int(playback.timeout),
+                buffer_ns=int(playback.buffer), startup_ns=int(playback.startup),
+                timeout_ns=int(playback.timeout),
                 resolver=blueprint.nodes[blueprint.network_of(viewer.name).resolver].address,
                 ca=place(viewer, "ca.pem"),
             ))  # fmt: skip

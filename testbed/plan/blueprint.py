@@ -66,7 +66,7 @@ class Blueprint:
     def connect(
         self, a: str, b: str, addresses: tuple[str, str], shapes: tuple[Shape, Shape], relation: str = ""
     ) -> Link:
-        """Join two nodes; `addresses` and `shapes` are a's and b's, and each shape is of what that end sends."""
+        """Join two nodes; `addresses` and `shapes` are a's and b's, a shape being of what that end sends."""
         number = len(self.links)
         names = (self._next_interface(a), self._next_interface(b))
         link = Link(
@@ -75,7 +75,8 @@ class Blueprint:
         )  # fmt: skip
         for side, (here, there) in enumerate(((a, b), (b, a))):
             interface = Interface(
-                name=names[side], link=link.name, mac=f"02:00:{side:02x}:00:{number >> 8:02x}:{number & 255:02x}",
+                name=names[side], link=link.name,
+                mac=f"02:00:{side:02x}:00:{number >> 8:02x}:{number & 255:02x}",
                 address=addresses[side], peer=there, peer_address=addresses[1 - side].partition("/")[0],
                 shape=shapes[side],
             )  # fmt: skip

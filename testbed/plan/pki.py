@@ -6,7 +6,7 @@ speak and the same seed must give the same certificates, byte for byte.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 from dataclasses import dataclass
 
@@ -58,9 +58,7 @@ class Authority:
     def _builder(
         self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, owner: str
     ) -> x509.CertificateBuilder:
-        start = datetime.datetime.fromtimestamp(self.epoch_ns // 10**9, datetime.UTC) - datetime.timedelta(
-            days=1
-        )
+        start = dt.datetime.fromtimestamp(self.epoch_ns // 10**9, dt.UTC) - dt.timedelta(days=1)
         ca_key = self._key("ca").public_key()
         return (
             x509.CertificateBuilder()
@@ -69,7 +67,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(self._digest(f"serial {owner}") >> 97)
             .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=3650))
+            .not_valid_after(start + dt.timedelta(days=3650))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key), False)
         )

@@ -7,9 +7,9 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from testbed.model.units import show_duration
 from testbed.report import timeline, topology
 from testbed.report.story import Story
+from testbed.units import show_duration
 
 SIGNS = {"pass": "✓", "fail": "✗", "unknown": "?"}
 ANSWERS = {True: "yes", False: "no", None: "unknown"}

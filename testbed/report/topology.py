@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from testbed.job import Job, Link, Node, Shape
-from testbed.model.units import show_duration, show_rate
+from testbed.units import show_duration, show_rate
 
 WIDTH, HEIGHT, ACROSS, DOWN = 124, 46, 22, 62  # a box, and the gaps between boxes, in SVG units
 SWEEPS = 8

@@ -16,6 +16,6 @@ class Exchange(Role):
 
     kind = "exchange"
 
-    def equip(self, node: Node, plan: Blueprint) -> Equipment:
+    def equip(self, node: Node, plan: Blueprint) -> Equipment:  # noqa: ARG002 - it needs none
         """Nothing but the bridge that the kernel makes."""
         return Equipment()

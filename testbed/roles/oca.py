@@ -19,17 +19,17 @@ class Oca(Role):
     kind = "oca"
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
-        """nginx with a certificate of its own, BIRD with one session, and the agent."""
+        """Nginx with a certificate of its own, BIRD with one session, and the agent."""
         cdn = plan.topology.cdn
         web = web_server(node, plan)
         (router,) = plan.neighbors[node.name]
         bird = [
             *preamble(node),
             # BGP is what steering goes by, not what the appliance forwards by: it has a default route
-            f"protocol bgp uplink {{  # {router.node}\n"
-            f"  local {router.local_address} as {node.asn};\n"
-            f"  neighbor {router.address} as {router.asn};\n"
-            "  ipv4 { import all; export none; };\n"
+            f"protocol bgp uplink {{  # {router.node}",
+            f"  local {router.local_address} as {node.asn};",
+            f"  neighbor {router.address} as {router.asn};",
+            "  ipv4 { import all; export none; };",
             "}",
         ]
         resolver = plan.nodes[plan.network_of(node.name).resolver].address

@@ -17,12 +17,12 @@ class Origin(Role):
     kind = "origin"
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
-        """nginx, and nothing else."""
+        """Equip it with nginx and nothing else."""
         return web_server(node, plan)
 
 
 def web_server(node: Node, plan: Blueprint) -> Equipment:
-    """nginx on a node: HTTPS on its address, the titles below `/`, an access log in JSON."""
+    """Nginx on a node: HTTPS on its address, the titles below `/`, an access log in JSON."""
     host = f"{node.name}.{plan.topology.cdn.zone}"
     certificate, key = plan.authority.issue(host)
     access = f"{OUT}/logs/{node.name}/access.jsonl"

@@ -1,9 +1,9 @@
 """Runs happen in a guest kernel: an ordinary process of an ordinary user, on a virtual clock.
 
-The guest boots with the host's files read-only and runs `testbed.emulate.guest`, which is told the
-run folder and mounts it writable. It talks on its console: a line that starts with @ is a JSON
-message ({"stage": …, "done": …, "of": …} or {"failed": …}), all else is for people and for
-`console.log`.
+The guest boots with the host's files read-only, mounts the run folder writable and its Python library
+(`testbed.venues.library`), and runs `testbed.emulate.guest`. It talks on its console: a line that
+starts with @ is a JSON message ({"stage": …, "done": …, "of": …} or {"failed": …}), all else is for
+people and for `console.log`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
 
-import testbed
-from testbed.job import Job
+from testbed.job import LIBRARY, OUT, Job
 from testbed.kernel import build
 from testbed.kernel.boot import PROGRAMS_PATH, BootError, Machine, boot, memory_folder
 from testbed.kernel.build import Kernel, KernelError
 from testbed.kernel.group import ended, terminable
 from testbed.venues import Lack, Progress, VenueError
+from testbed.venues.library import OURS, THEIRS, seal
 
 # What the roles start, and the Debian package it comes in.
 PROGRAMS = {
@@ -41,7 +41,17 @@ PROGRAMS = {
     "nsd": "nsd",
     "setarch": "util-linux",
 }
-LIBRARIES = {"mininet": "mininet", "pyroute2": "pyroute2", "pycurl": "pycurl", "dns": "dnspython"}
+LIBRARIES = {"pyroute2": "pyroute2", "pycurl": "pycurl", "dns": "dnspython"}
+
+# What the guest does before there is a Python; the folders come by number, so no path of this machine
+# is part of it.
+_MOUNTS = (OUT, f"{LIBRARY}/ours", f"{LIBRARY}/theirs")
+BEGIN = " && ".join([
+    "mount -t tmpfs none /run",
+    f"mkdir -p {' '.join(_MOUNTS)}",
+    *(f"mount -t hostfs -o /proc/self/fd/{3 + index} none {place}" for index, place in enumerate(_MOUNTS)),
+    f"exec {os.path.realpath(sys.executable)} -S -m testbed.emulate.guest",
+])  # fmt: skip
 
 # OpenSSL reads the processor's time stamp counter and RDRAND, neither of which is seeded.
 NO_HOST_RANDOMNESS = "~0x4000000000000010:~0x40000"
@@ -136,7 +146,7 @@ class Guest:
 
     memory_bytes: int = 2**30
     hang_s: float = 60.0  # of real time without a word from the testbed in the guest
-    init: tuple[str, ...] = (sys.executable, "-m", "testbed.emulate.guest")  # and the run folder
+    init: tuple[str, ...] = ("/bin/sh", "-c", BEGIN)
 
     @property
     def width(self) -> int:
@@ -229,7 +239,7 @@ class Guest:
         )
         with (
             (into / "console.log").open("wb", buffering=0) as console,
-            boot(kernel, machine, [*self.init, str(into)], environment(), scratch) as guest,
+            boot(kernel, machine, self.init, environment(), scratch, [into, *_libraries()]) as guest,
         ):
             code = self._follow(guest, watch, console)
         if code != 0 or watch.failed or watch.starved or not _finished(into):
@@ -262,13 +272,17 @@ def _read(guest: subprocess.Popen[bytes], until_s: float) -> bytes | None:
     return os.read(guest.stdout.fileno(), 2**16)
 
 
+def _libraries() -> list[Path]:
+    return [seal(OURS, f"{LIBRARY}/ours"), seal(THEIRS, f"{LIBRARY}/theirs")]
+
+
 def environment() -> dict[str, str]:
-    """The environment of the guest's first program: the same on every machine but for its folders."""
+    """The environment of the guest's first program, the same on every machine."""
     return {
         "PATH": PROGRAMS_PATH,
         "HOME": "/tmp",  # noqa: S108 - the guest's own
         "LANG": "C.UTF-8",
-        "PYTHONPATH": str(Path(testbed.__file__).resolve().parent.parent),
+        "PYTHONPATH": f"{LIBRARY}/ours:{LIBRARY}/theirs",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENSSL_ia32cap": NO_HOST_RANDOMNESS,

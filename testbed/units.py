@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
-from testbed.model.refusal import Wrong, quoted
+from testbed.refusal import Wrong, quoted
 
 _DIGITS = 30  # more than any quantity has, and few enough to be read in no time
 _QUANTITY = re.compile(rf"\s*([+-]?[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{_DIGITS}}})?)\s*([A-Za-zµ%/]*)\s*")

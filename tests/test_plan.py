@@ -1,0 +1,148 @@
+"""The plan of the shipped topology, byte for byte, and what must be true of every plan."""
+
+import dataclasses
+import ipaddress
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from testbed import model
+from testbed.job import Job
+from testbed.plan import plan
+from testbed.plan.addresses import Block, Pairs, PlanError, exchange_lan
+from testbed.plan.pki import Authority
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden" / "metro.plan"
+
+
+def planned(**sets):
+    loaded = model.load_scenario(ROOT / "scenarios" / "oca-crash.yaml", [f"{k}={v}" for k, v in sets.items()])
+    return plan(loaded)
+
+
+@pytest.fixture(scope="module")
+def job():
+    return planned()
+
+
+def described(job):
+    """The plan as text: everything but keys, certificates and the sizes of segments."""
+    lines = []
+    for node in job.nodes:
+        lines.append(f"{node.name}: {node.role} AS{node.asn} {node.isp or '-'} {node.address}")
+        lines += [f"  {i.name} {i.mac} {i.address} to {i.peer} {i.shape}" for i in node.interfaces]
+        lines += [f"  route {route.prefix} via {route.via}" for route in node.routes]
+        for process in node.processes:
+            told = json.dumps(process.config, sort_keys=True) if process.service else " ".join(process.argv)
+            lines.append(f"  runs {process.name}: {process.service} {told} ready {process.ready or '-'}")
+        for path, text in sorted(node.files.items()):
+            if not path.endswith(".pem"):
+                lines.append(f"  file {path}")
+                lines += [f"    | {line}" for line in text.splitlines()]
+    lines += [f"{link.name} {link.relation or '-'} captured at {link.captured_at}" for link in job.links]
+    lines += [str(session) for session in job.sessions]
+    lines += [str(fault) for fault in job.faults]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_plan_of_metro_is_the_golden_one(job):
+    """If it changed on purpose: python -m tests.test_plan writes the new one; read the difference."""
+    assert described(job) == GOLDEN.read_text()
+
+
+def test_a_job_survives_json(job):
+    assert Job.loads(job.dumps()) == job
+    assert Job.loads(job.dumps()).dumps() == job.dumps()
+
+
+def test_the_same_files_and_seed_give_the_same_job(job):
+    assert planned().dumps() == job.dumps()
+    other = planned(seed=2)
+    assert other.nodes[0].interfaces == job.nodes[0].interfaces
+    assert other.titles != job.titles
+
+
+def test_no_two_interfaces_share_an_address_or_a_mac(job):
+    interfaces = [interface for node in job.nodes for interface in node.interfaces]
+    addresses = [interface.address for interface in interfaces if interface.address]
+    assert len(addresses) == len(set(addresses))
+    assert len(interfaces) == len({interface.mac for interface in interfaces}) == 2 * len(job.links)
+
+
+def test_both_ends_of_a_link_are_in_one_subnet(job):
+    ends = {}
+    for node in job.nodes:
+        for interface in node.interfaces:
+            if interface.address:
+                ends.setdefault(interface.link, set()).add(ipaddress.ip_interface(interface.address).network)
+    assert all(len(networks) == 1 for networks in ends.values())
+
+
+def test_a_client_more_leaves_everybody_elses_address(job):
+    more = planned(**{"topology.isps.south.clients.phones.count": 5})
+    before = {node.name: node.address for node in job.nodes}
+    after = {node.name: node.address for node in more.nodes}
+    assert after.pop("south.phones.5")
+    assert after == before
+
+
+def test_oca_sites_follow_from_where_they_stand(job):
+    (steering,) = job.node("steering").processes
+    assert {oca: site["kind"] for oca, site in steering.config["sites"].items()} == {
+        "oca-n1": "embedded", "oca-s1": "embedded", "oca-ix1": "exchange",
+    }  # fmt: skip
+
+
+def test_sessions_start_in_turn(job):
+    starts = [session.start_ns // 10**9 for session in job.sessions]
+    assert starts == [0, 1, 2, 3, 4, 5, 6, 7, 0, 2, 4, 6]
+    assert [session.id for session in job.sessions] == [f"s{number:04d}" for number in range(1, 13)]
+
+
+@pytest.mark.skipif(shutil.which("bird") is None, reason="bird2 is not installed")
+def test_bird_accepts_every_configuration(job, tmp_path):
+    checked = 0
+    for node in job.nodes:
+        for path, text in node.files.items():
+            if path.endswith("bird.conf"):
+                (tmp_path / "bird.conf").write_text(text)
+                done = subprocess.run(
+                    ["bird", "-p", "-c", tmp_path / "bird.conf"], capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, f"{node.name}: {done.stderr}"
+                checked += 1
+    assert checked == 11
+
+
+def test_the_authority_signs_what_clients_verify():
+    authority = Authority(seed=1, epoch_ns=1_767_225_600 * 10**9)
+    ca = x509.load_pem_x509_certificate(authority.certificate.encode())
+    pem, key = authority.issue("oca-n1.cdn.example")
+    leaf = x509.load_pem_x509_certificate(pem.encode())
+    leaf.verify_directly_issued_by(ca)
+    assert "BEGIN PRIVATE KEY" in key
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["oca-n1.cdn.example"]
+    assert authority.issue("oca-n1.cdn.example") == (pem, key)
+    assert dataclasses.replace(authority, seed=2).issue("oca-n1.cdn.example") != (pem, key)
+
+
+def test_running_out_of_addresses_is_said():
+    pairs = Pairs(ipaddress.IPv4Network("10.0.0.0/30"), "links of north")
+    assert pairs.take() == ("10.0.0.0/31", "10.0.0.1/31")
+    pairs.take()
+    with pytest.raises(PlanError, match="links of north: more than the 2"):
+        pairs.take()
+    with pytest.raises(PlanError, match="239 networks"):
+        Block("far", 240)
+    with pytest.raises(PlanError, match="15 exchanges"):
+        exchange_lan(16)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(described(planned()))
