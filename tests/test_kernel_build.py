@@ -11,7 +11,6 @@ from testbed.kernel import build
 from testbed.kernel.build import KernelError, ensure
 
 HZ = "config HZ\n\tint\n\tdefault 100\n"
-RANDOM = "\t_mix_pool_bytes(command_line, strlen(command_line));\n"
 
 # A source tree that behaves like a kernel's as far as the build can see, in no time.
 MAKEFILE = """
@@ -36,12 +35,10 @@ def make_source(tmp_path, monkeypatch):
 
     def make(makefile=MAKEFILE, kconfig=HZ):
         tree = tmp_path / "linux-source-6.12"
-        for name, text in {
-            "Makefile": makefile,
-            "arch/um/Kconfig": kconfig,
-            "drivers/char/random.c": RANDOM,
-            "drivers/gpu/drm.c": "",
-        }.items():
+        files = {"drivers/gpu/drm.c": ""}
+        for name, before, _ in build.EDITS:
+            files[name] = files.get(name, "") + before
+        for name, text in {**files, "Makefile": makefile, "arch/um/Kconfig": kconfig}.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(text)
         tarball = tmp_path / "linux-source-6.12.tar.xz"

@@ -74,10 +74,10 @@ def chain(number, name):
 
     def sender(to):
         return Process(
-            name="send", service="tests.traffic:send", config={**TRAFFIC[name], "to": to, "after_ns": 8 * S}
+            name="send", service="traffic:send", config={**TRAFFIC[name], "to": to, "after_ns": 8 * S}
         )
 
-    receiver = Process(name="sink", service="tests.traffic:sink")
+    receiver = Process(name="sink", service="traffic:sink")
     running = {row[0]: (sender(last), receiver), row[3]: (receiver,)}
     if name == "exact":
         running[row[3]] = (sender(first), receiver)

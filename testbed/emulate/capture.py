@@ -148,11 +148,14 @@ def run(config: Mapping[str, Any]) -> None:
     Path(config["ready"]).write_text("")
     running = True
     while running:
-        for number, _ in poll.poll():
+        for number, events in poll.poll():
             if number == stop:
                 running = False
-            else:
-                rings[number].drain()
+                continue
+            if events & select.EPOLLERR:
+                # the interface went down; the socket takes packets again by itself when it comes back
+                rings[number].socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            rings[number].drain()
     # what waits in half-full blocks comes when their timers have run out
     time.sleep(2 * _RETIRE_MS / 1000)
     for ring in rings.values():

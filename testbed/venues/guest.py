@@ -31,7 +31,7 @@ from testbed.kernel.boot import PROGRAMS_PATH, BootError, Machine, boot, memory_
 from testbed.kernel.build import Kernel, KernelError
 from testbed.kernel.group import ended, terminable
 from testbed.venues import Lack, Progress, VenueError
-from testbed.venues.library import OURS, THEIRS, seal
+from testbed.venues.library import THEIRS, seal
 
 # What the roles start, and the Debian package it comes in.
 PROGRAMS = {
@@ -239,7 +239,7 @@ class Guest:
         )
         with (
             (into / "console.log").open("wb", buffering=0) as console,
-            boot(kernel, machine, self.init, environment(), scratch, [into, *_libraries()]) as guest,
+            boot(kernel, machine, self.init, environment(), scratch, [into, *_libraries(job)]) as guest,
         ):
             code = self._follow(guest, watch, console)
         if code != 0 or watch.failed or watch.starved or not _finished(into):
@@ -272,8 +272,11 @@ def _read(guest: subprocess.Popen[bytes], until_s: float) -> bytes | None:
     return os.read(guest.stdout.fileno(), 2**16)
 
 
-def _libraries() -> list[Path]:
-    return [seal(OURS, f"{LIBRARY}/ours"), seal(THEIRS, f"{LIBRARY}/theirs")]
+def _libraries(job: Job) -> list[Path]:
+    """Our own code with that of services from outside, and what it needs of others."""
+    services = {process.service for node in job.nodes for process in node.processes if process.service}
+    outside = {service.partition(":")[0].partition(".")[0] for service in services} - {"testbed"}
+    return [seal(["testbed", *sorted(outside)], f"{LIBRARY}/ours"), seal(THEIRS, f"{LIBRARY}/theirs")]
 
 
 def environment() -> dict[str, str]:

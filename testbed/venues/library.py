@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-OURS = ("testbed",)
 THEIRS = ("dns", "pycurl", "pyroute2")
 _KEPT = 8  # copies of each kind; an older one may still be in use by a run that has just begun
 _SUFFIXES = (".py", ".so")
