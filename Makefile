@@ -11,7 +11,7 @@ demo: kernel
 	$(BIN)/testbed run scenarios/oca-crash.yaml
 
 test: lint kernel
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
