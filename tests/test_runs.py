@@ -147,8 +147,8 @@ def test_an_ordinary_user_gets_the_same_bytes(runs):
         python = copy_for(home)
         command = ["su", name, "-s", "/bin/sh", "-c"]
         script = (
-            f"cd {home}/code && PYTHONPATH={home}/code:{home}/packages exec {python} -m testbed run {SCENARIO} "
-            f"--out {home}/runs -f json --quiet"
+            f"cd {home}/code && PYTHONPATH={home}/code:{home}/packages "
+            f"exec {python} -m testbed run {SCENARIO} --out {home}/runs -f json --quiet"
         )
         done = subprocess.run([*command, script], env={}, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
