@@ -272,7 +272,7 @@ class _Telling:
             "virtual_s": result.virtual_s,
             "cpu_s": round(_cpu_s() - self._cpu, 3),
             "stages_s": self.stages_s,
-            "versions": {**provenance.versions(), **guest.get("versions", {})},
+            "versions": provenance.versions(),
             "kernel": guest.get("kernel", ""),
             "host": provenance.host(),
             "digest": result.digest,

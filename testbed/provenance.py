@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 import testbed
+from testbed.kernel import build
+from testbed.kernel.boot import PROGRAMS_PATH
+from testbed.kernel.build import KernelError
 
 RESULTS = ("captures/*.pcap", "tables/*.parquet", "events.jsonl")
 
-# Those that can change a result: what shapes the network, and what writes the tables.
-_PACKAGES = ("mininet", "pyroute2", "pycurl", "dnspython", "polars", "pyarrow", "duckdb", "numpy")
+# Those that can change a result: what shapes the network, what runs in it, and what writes the tables.
+_PACKAGES = ("pyroute2", "pycurl", "dnspython", "cryptography", "polars", "pyarrow", "duckdb", "numpy")
+_PROGRAMS = {"bird": "--version", "nginx": "-v", "unbound": "-V", "nsd": "-v"}
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -34,14 +42,30 @@ def digest(files: Mapping[str, str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the testbed, of Python, and of the packages that can change a result."""
+    """The versions of the testbed and of all that can change a result; what is not here is left out."""
     told = {"testbed": testbed.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             told[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # the host needs no mininet to run a guest that has it
-            continue
+    for program, option in _PROGRAMS.items():
+        if number := _says(program, option):
+            told[program] = number
+    with contextlib.suppress(KernelError):
+        if kernel := build.built():
+            told["guest kernel"] = f"{kernel.release} ({kernel.key})"
     return told
+
+
+def _says(program: str, option: str) -> str:
+    """The first version number that a program prints of itself; nothing if it is not installed."""
+    found = shutil.which(program, path=PROGRAMS_PATH)
+    if found is None:
+        return ""
+    said = subprocess.run(
+        [found, option], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20
+    )
+    number = re.search(r"\d+\.\d[\w.+~-]*", said.stdout + said.stderr)
+    return number.group() if number else ""
 
 
 def host() -> dict[str, str | int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from testbed.faults import layered
+from testbed.faults import State, layered
 from testbed.job import Job, Shape
 
 
@@ -68,19 +68,18 @@ class FakeNet:
         planned = found.a_to_b if direction == "forward" else found.b_to_a
         return layered(planned, self._layers.get((found.name, direction), []))
 
-    def state(self) -> dict[str, Any]:
-        """Every shape, carrier and process, as they are now."""
-        return {
-            "shapes": {
-                (link.name, way): self.shape(link.name, way)
-                for link in self.job.links
-                for way in ("forward", "backward")
-            },
-            "down": sorted(name for name, count in self._downs.items() if count),
-            "running": sorted(
-                (node.name, process.name)
-                for node in self.job.nodes
-                for process in node.processes
-                if not self._stops[node.name, process.name]
-            ),
+    def state(self) -> State:
+        """By node: the shapes it sends with, the links it has up, and what runs on it."""
+        state: State = {
+            node.name: {
+                "queues": [],
+                "interfaces": [],
+                "processes": [p.name for p in node.processes if not self._stops[node.name, p.name]],
+            }
+            for node in self.job.nodes
         }
+        for link in self.job.links:
+            for node, way in ((link.a, "forward"), (link.b, "backward")):
+                state[node]["queues"].append((link.name, self.shape(link.name, way)))
+                state[node]["interfaces"].append((link.name, not self._downs[link.name]))
+        return state

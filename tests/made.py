@@ -206,7 +206,6 @@ def record(folder: Path, planned: Job) -> None:
                 "end_unix_ns": start + planned.duration_ns,
                 "capture": {"oca-n1.eth0": {"packets": 3, "drops": 0}},
                 "kernel": "6.12.0",
-                "versions": {"bird": "BIRD 2.0.12"},
             }
         )
     )

@@ -87,6 +87,13 @@ def test_captures_are_whole(runs):
         assert set(drops.values()) == {0}
 
 
+def test_packets_are_those_of_a_wire(runs):
+    """No offload: a frame is at most 1514 bytes, and nothing captured had to be left out."""
+    tables = Tables(Path(runs["left"]["run"]))
+    assert tables.scalar("select max(length) from packets") == 1514
+    assert tables.scalar("select sum(unreadable) + sum(unread_bytes) from captures") == 0
+
+
 def test_viewers_of_the_dead_oca_go_to_the_exchange_and_nobody_stalls(runs):
     tables = Tables(Path(runs["left"]["run"]))
     where = dict(

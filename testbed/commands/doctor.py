@@ -18,6 +18,7 @@ def doctor(format: options.Answer = Format.table) -> None:
     Example: testbed doctor
     """
     from testbed import doctor as diagnosis
+    from testbed.provenance import versions
 
     found = diagnosis.diagnose()
     if format is Format.json:
@@ -32,4 +33,5 @@ def doctor(format: options.Answer = Format.table) -> None:
             print(f"{venue}: {'lacks' if lacks else 'ready'}")
             for lack in lacks:
                 print(f"  {lack.what}\n    mend it with: {lack.fix}")
+        print("found: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
     raise typer.Exit(0 if not all(found.values()) else 3)

@@ -37,6 +37,10 @@ class Netlink:
         self._socket.bind((0, 0))
         self._sequence = 0
 
+    def fileno(self) -> int:
+        """The socket's descriptor, for what only an ioctl can do in its namespace."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

@@ -7,6 +7,8 @@ may end in any order, and what is left after the last one is what was there befo
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import hashlib
 import struct
 from collections.abc import Iterator
@@ -20,13 +22,14 @@ from testbed import namespaces
 from testbed.emulate import shaping
 from testbed.emulate.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink
 from testbed.emulate.processes import Processes
-from testbed.faults import layered
+from testbed.faults import State, layered
 from testbed.job import Job, Link, Node, Shape
 
 RTM_NEWLINK, RTM_SETLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_GETROUTE = 16, 19, 18, 20, 24, 26
 IFF_UP = 1
 _PERMANENT, _STATIC, _UNICAST, _MAIN = 0x80, 4, 1, 254
 _MTU = 1500
+_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
 _SYSCTLS = {
     # one hop's answer must not depend on another interface's, and replies leave where routes say
     "net/ipv4/conf/all/rp_filter": "0",
@@ -82,7 +85,7 @@ class Network:
         )
         peer = {"attrs": [
             ("IFLA_IFNAME", b.name), ("IFLA_ADDRESS", b.mac), ("IFLA_NET_NS_FD", self._namespaces[link.b]),
-            ("IFLA_MTU", _MTU),
+            ("IFLA_MTU", _MTU), ("IFLA_GSO_MAX_SEGS", 1),
         ]}  # fmt: skip
         return _message(
             ifinfmsg.ifinfmsg, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
@@ -90,6 +93,7 @@ class Network:
             ("IFLA_ADDRESS", a.mac),
             ("IFLA_NET_NS_FD", self._namespaces[link.a]),
             ("IFLA_MTU", _MTU),
+            ("IFLA_GSO_MAX_SEGS", 1),
             ("IFLA_LINKINFO", {"attrs": [
                 ("IFLA_INFO_KIND", "veth"),
                 ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]}),
@@ -114,6 +118,7 @@ class Network:
             requests.append(_up(indexes["br0"]))
         for interface in node.interfaces:
             index = indexes[interface.name]
+            _own_checksums(socket.fileno(), interface.name)
             master = [("IFLA_MASTER", indexes["br0"])] if node.bridge else []
             requests.extend(shaping.requests(index, interface.shape, self._seed(node.name, interface.name)))
             requests.append(_up(index, *master))
@@ -186,12 +191,12 @@ class Network:
 
     # What can be read.
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """All that faults may change, to be compared before and after: links, queues, routes, processes.
 
         Routes are those the plan sets; what daemons learn may lawfully differ after a fault.
         """
-        state: dict[str, Any] = {}
+        state: State = {}
         for node in self.job.nodes:
             socket = self._sockets[node.name]
             state[node.name] = {
@@ -223,19 +228,6 @@ class Network:
                 )
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What differs between two states, one line each; empty when they are equal."""
-    found = []
-    for node, parts in before.items():
-        for part, value in parts.items():
-            other = after[node][part]
-            if value != other:
-                missing = [item for item in value if item not in other]
-                extra = [item for item in other if item not in value]
-                found.append(f"{node}: {part}: was {missing}, is {extra}")
-    return found
-
-
 def _message(kind: type, number: int, how: int, /, *attributes: tuple[str, Any], **fields: Any) -> Any:
     message = kind()
     message["header"]["type"], message["header"]["flags"] = number, how
@@ -243,6 +235,16 @@ def _message(kind: type, number: int, how: int, /, *attributes: tuple[str, Any],
         message[name] = value
     message["attrs"] = list(attributes)
     return message
+
+
+def _own_checksums(descriptor: int, interface: str) -> None:
+    """Have the stack sum what it sends, since no card behind the interface does it (ethtool -K tx off).
+
+    Segmentation is left to no card either: the links are made with room for one segment a packet.
+    """
+    value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
+    request = struct.pack("@16sP16x", interface.encode(), ctypes.addressof(value))
+    fcntl.ioctl(descriptor, _SIOCETHTOOL, request)
 
 
 def _up(index: int, *attributes: tuple[str, Any]) -> Any:

@@ -6,9 +6,10 @@ import heapq
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from testbed import job as jobs
-from testbed.emulate.network import Network, changes
+from testbed.faults import Net, changes
 from testbed.registry import build
 from testbed.services.records import Records
 
@@ -41,7 +42,7 @@ class Timeline:
 class Faults:
     """The scenario's faults on the timeline: each strikes, ends, and must leave no trace."""
 
-    def __init__(self, network: Network, records: Records) -> None:
+    def __init__(self, network: Net, records: Records) -> None:
         self._network = network
         self._records = records
         self._active: dict[int, ExitStack] = {}
@@ -51,8 +52,8 @@ class Faults:
     def put_on(self, timeline: Timeline) -> None:
         """Enter every fault's beginning and end."""
         for fault in self._network.job.faults:
-            timeline.at(fault.at_ns, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
-            timeline.at(fault.at_ns + fault.lasts_ns, lambda fault=fault: self._end(fault))  # type: ignore[misc]
+            timeline.at(fault.at_ns, partial(self._begin, fault))
+            timeline.at(fault.at_ns + fault.lasts_ns, partial(self._end, fault))
             self._note(fault, "planned", f"at {fault.at_ns / 1e9:g} s for {fault.lasts_ns / 1e9:g} s")
 
     def _begin(self, fault: jobs.Fault) -> None:

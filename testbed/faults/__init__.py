@@ -24,6 +24,8 @@ LinkName = NewType("LinkName", str)  # checked against the topology, endpoints i
 NodeName = NewType("NodeName", str)
 OcaName = NewType("OcaName", str)
 
+State = dict[str, dict[str, list[Any]]]  # by node, by part (interfaces, queues, routes, processes)
+
 
 class Net(Protocol):
     """What a fault may do to the running network. `testbed.testing.FakeNet` is one without a kernel."""
@@ -41,6 +43,9 @@ class Net(Protocol):
 
     def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> AbstractContextManager[None]:
         """Kill processes of a node (all of them if None) while inside; start them again after."""
+
+    def state(self) -> State:
+        """All that a fault may change, as it is now: what is left of one shows against the state before."""
 
 
 @dataclass(kw_only=True)
@@ -76,3 +81,16 @@ def layered(base: Shape, layers: Iterable[dict[str, Any]]) -> Shape:
     for layer in layers:
         merged |= layer
     return dataclasses.replace(base, **merged)
+
+
+def changes(before: State, after: State) -> list[str]:
+    """What differs between two states, one line each; empty when they are equal."""
+    found = []
+    for node, parts in before.items():
+        for part, value in parts.items():
+            other = after[node][part]
+            if value != other:
+                missing = [item for item in value if item not in other]
+                extra = [item for item in other if item not in value]
+                found.append(f"{node}: {part}: was {missing}, is {extra}")
+    return found
