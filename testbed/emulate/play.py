@@ -7,6 +7,7 @@ import functools
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from testbed.emulate.guest import tell
@@ -17,8 +18,9 @@ from testbed.job import CONTENT, NODES, OUT, Job, Process
 from testbed.services.records import Records
 
 PLAYERS, CAPTURE = "testbed.services.player:run", "testbed.emulate.capture:run"
-_ALIGN_NS = 5_000_000_000
-_PATIENCE_NS = 300_000_000_000  # of the run's clock, for routing to settle
+S = 1_000_000_000
+_ALIGN_NS = 5 * S
+_PATIENCE_NS = 300 * S  # of the run's clock, for routing to settle
 
 
 def run(job: Job) -> None:
@@ -39,45 +41,13 @@ def run(job: Job) -> None:
     processes.start_all(needing_routes=False, started=lambda count: started(done=count))
     settled_ns = _settle(job, network)
     processes.start_all(needing_routes=True, started=lambda count: started(done=count))
-    start = -(-time.time_ns() // 1_000_000_000) * 1_000_000_000  # the next whole second
-    records.write(
-        "events",
-        time.time_ns(),
-        fault=0,
-        kind="run",
-        target=job.scenario,
-        phase="planned",
-        detail="the scenario starts",
-    )
+    start = -(-time.time_ns() // S) * S  # the next whole second
+    _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
     timeline = Timeline(start)
     Faults(network, records).put_on(timeline)
-    ended: set[str] = set()
-
-    def sample(t_ns: int) -> None:
-        for link, node, interface, counters in network.counters():
-            records.write("links", time.time_ns(), link=link, node=node, interface=interface, **counters)
-        for name in set(processes.ended()) - ended:
-            ended.add(name)
-            records.write(
-                "events",
-                time.time_ns(),
-                fault=0,
-                kind="process",
-                target=name,
-                phase="ended",
-                detail="nobody asked it to",
-            )
-        tell(
-            stage="virtual time" if job.clock == "virtual" else "time",
-            done=t_ns / 1e9,
-            of=job.duration_ns / 1e9,
-        )
-        if t_ns < job.duration_ns:
-            following = min(t_ns + job.sample_ns, job.duration_ns)
-            timeline.at(following, lambda: sample(following))
-
-    timeline.at(0, lambda: sample(0))
+    _repeat(timeline, job.duration_ns, job.sample_ns, lambda _: _sample(network, records))
+    _repeat(timeline, job.duration_ns, S, _Watch(job, processes, records).look)
     timeline.run()
     end = time.time_ns()
     if job.sessions:
@@ -88,6 +58,45 @@ def run(job: Job) -> None:
         "finished": True, "t0_unix_ns": start, "end_unix_ns": end, "settled_ns": settled_ns,
         "capture": statistics, "kernel": platform.release(),
     }, indent=1, sort_keys=True))  # fmt: skip
+
+
+def _repeat(timeline: Timeline, until_ns: int, every_ns: int, action: Callable[[int], None]) -> None:
+    """Do something at the start, at every multiple of a time, and at the end; it is told when it is."""
+
+    def at(t_ns: int) -> None:
+        action(t_ns)
+        if t_ns < until_ns:
+            following = min(t_ns + every_ns, until_ns)
+            timeline.at(following, lambda: at(following))
+
+    timeline.at(0, lambda: at(0))
+
+
+def _sample(network: Network, records: Records) -> None:
+    """Read the counters of every queue."""
+    for link, node, interface, counters in network.counters():
+        records.write("links", time.time_ns(), link=link, node=node, interface=interface, **counters)
+
+
+class _Watch:
+    """Tells the host how far the run is, and writes down what ends though it should not."""
+
+    def __init__(self, job: Job, processes: Processes, records: Records) -> None:
+        self._job, self._processes, self._records = job, processes, records
+        self._stage = "virtual time" if job.clock == "virtual" else "time"
+        self._ended: set[str] = set()
+
+    def look(self, t_ns: int) -> None:
+        """Do both, now."""
+        for name in sorted(set(self._processes.ended()) - self._ended):
+            self._ended.add(name)
+            _note(self._records, "process", name, "ended", "nobody asked it to")
+        tell(stage=self._stage, done=t_ns / S, of=self._job.duration_ns / S)
+
+
+def _note(records: Records, kind: str, target: str, phase: str, detail: str = "") -> None:
+    """Write an event of the run itself, which is no fault."""
+    records.write("events", time.time_ns(), fault=0, kind=kind, target=target, phase=phase, detail=detail)
 
 
 def _align() -> None:
@@ -131,7 +140,7 @@ def _settle(job: Job, network: Network) -> int:
     routes = network.routes()
     while (now := time.time_ns()) - last < job.settle_ns:
         if now - began > _PATIENCE_NS:
-            raise RuntimeError(f"routing had not settled after {_PATIENCE_NS / 1e9:g} s: some route flaps")
+            raise RuntimeError(f"routing had not settled after {_PATIENCE_NS / S:g} s: some route flaps")
         time.sleep(0.5)
         if (new := network.routes()) != routes:
             routes, last = new, time.time_ns()

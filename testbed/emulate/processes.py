@@ -23,7 +23,8 @@ from testbed.services import bird
 
 _POLL_S = 0.01
 _POLL_BIRD_S = 0.25  # BGP takes seconds to come up, and asking has its price
-_PATIENCE_S = 30.0
+# Of the run's clock; a BGP session whose first attempt failed may wait a minute before the next.
+_PATIENCE_S = 120.0
 
 
 class ProcessError(RuntimeError):
