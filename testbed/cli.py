@@ -65,7 +65,7 @@ def _testbed(
 ) -> None:
     """Emulate a content delivery network, break it, and judge what the packets show.
 
-    Exit codes: 0 pass, 1 a check failed, 2 bad input, 3 the environment lacks something,
+    Exit codes: 0 pass, 1 a check failed, 2 bad input, 3 something is lacking here,
     4 not to be trusted or unknown, 130 interrupted.
 
     Example: testbed run scenarios/oca-crash.yaml

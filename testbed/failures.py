@@ -42,7 +42,9 @@ def exit_code(problem: Any) -> int:
         say_unfinished(problem.reason, problem.evidence)
         return LACKING
     if isinstance(problem, pipeline.Interrupted):
-        say(f"testbed: interrupted; what was recorded lies in {problem.run}")
+        say("testbed: interrupted; nothing is left running")
+        say(f"  logs and events so far lie in {problem.run}")
+        say("  there are no tables and no verdict; run it again for these")
         return INTERRUPTED
     if isinstance(problem, KeyboardInterrupt):
         say("testbed: interrupted")

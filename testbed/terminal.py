@@ -46,7 +46,12 @@ def answer(data: Any) -> None:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, marked: bool = False
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    marked: bool = False,
+    width: int | None = None,
 ) -> None:
     """Print rows as a table; `marked` cells hold rich's markup, others are shown as they are."""
     from rich.box import SIMPLE_HEAD
@@ -60,7 +65,27 @@ def table(
         drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*(str(cell) if marked else escape(str(cell)) for cell in row))
-    stdout().print(drawn)
+    console = stdout()
+    console.width = width or console.width
+    console.print(drawn)
+
+
+def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows of any width: as a table if a terminal has room, else each with a line for a column.
+
+    Into a pipe a table is as wide as it needs.
+    """
+    listed = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    wide = [max(map(len, column)) for column in zip(columns, *listed, strict=True)]
+    console = stdout()
+    if console.is_terminal and sum(wide) + 3 * len(wide) > console.width:
+        longest = max(map(len, columns))
+        for number, row in enumerate(listed, start=1):
+            print(f"── row {number}")
+            for name, cell in zip(columns, row, strict=True):
+                print(f"{name:<{longest}}  {cell}".rstrip())
+    else:
+        table("", columns, listed, width=max(console.width, sum(wide) + 3 * len(wide)))
 
 
 @contextmanager

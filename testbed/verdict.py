@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from testbed.checks import Check, Outcome
     from testbed.measure.tables import Tables
 
+LATE_NS = 100_000_000  # a wall-clock timeline that is later than this is not the scenario's
 SEVERITY: tuple[Outcome, ...] = ("pass", "unknown", "fail")
 EXIT: Mapping[str, int] = {"pass": 0, "fail": 1, "unknown": 4}
 
@@ -119,6 +120,7 @@ def _doubted(check: CheckFinding, reasons: list[str]) -> CheckFinding:
 
 def _holes(tables: Tables) -> Iterator[str]:
     """Why what was recorded may not be what happened."""
+    yield from _late(tables)
     for place, drops, unreadable in tables.sql(
         "select node || '.' || interface as place, drops, unreadable from captures order by place"
     ):
@@ -133,3 +135,14 @@ def _holes(tables: Tables) -> Iterator[str]:
         " where fault = 0 and kind = 'process' and phase = 'ended' order by target"
     ):
         yield f"{process} ended, though nobody asked it to"
+
+
+def _late(tables: Tables) -> Iterator[str]:
+    """The faults that came late, as they may where time does not wait for a busy machine."""
+    if tables.job.clock != "wall":
+        return
+    planned = {fault.id: fault.at_ns for fault in tables.job.faults}
+    for fault, t_ns in tables.sql("select fault, t_ns from events where phase = 'began' order by fault"):
+        late_ns = t_ns - planned[fault]
+        if late_ns > LATE_NS:
+            yield f"fault {fault} struck {late_ns / 1e9:.1f} s late: too busy a machine for the wall clock"

@@ -98,6 +98,9 @@ class TestSql:
     def test_one_value_is_compared(self, tmp_path, query, bounds, outcome):
         assert judged(tmp_path, Sql(query=query, **bounds)).outcome == outcome
 
+    def test_a_query_over_several_lines_is_told_on_one(self, tmp_path):
+        assert judged(tmp_path, Sql(query="select\n  1\n", equals=1)).detail == "select 1"
+
     @pytest.mark.parametrize("bounds", [{}, {"equals": 1, "min": 1}])
     def test_bounds_that_say_nothing_or_too_much(self, bounds):
         with pytest.raises(ValueError, match="equals"):

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import made
 import pytest
 from typer.testing import CliRunner
 
-from testbed import cli, doctor, pipeline
+from testbed import cli, doctor, pipeline, terminal
 from testbed.model import Refused
 from testbed.venues import Lack, VenueError
 
@@ -58,6 +59,19 @@ def test_the_version():
 
 
 class TestRun:
+    def test_interrupted_it_says_what_is_left(self, here, monkeypatch):
+        made.use(monkeypatch, made.Venue(breaks=KeyboardInterrupt()))
+        result = call("run", "made.yaml")
+        assert result.exit_code == 130
+        assert "nothing is left running" in result.stderr
+        assert f"lie in {pipeline.find('latest', Path('runs'))}" in result.stderr
+
+    def test_a_run_on_the_wall_clock_is_not_called_virtual(self, here, monkeypatch):
+        monkeypatch.setattr(pipeline, "plan", lambda *_: made.job(clock="wall"))
+        shown = call("run", "made.yaml").stdout
+        assert "s of wall-clock time in" in shown
+        assert "not to the byte" in shown
+
     def test_json_is_one_object_with_what_was_promised(self, here):
         answer = ran()
         assert set(answer) == {"run", "verdict", "exit", "seed", "virtual_s", "real_s", "digest"}
@@ -198,6 +212,27 @@ class TestOnRuns:
         }
         assert call(*asked, "-f", "csv").stdout == "session_id,rebuffers\ns0001,0\ns0002,0\n"
         assert "s0002" in call(*asked).stdout
+
+    def test_rows_too_wide_for_a_terminal_are_shown_one_column_a_line(self, monkeypatch, capsys):
+        from rich.console import Console
+
+        narrow = Console(width=20, force_terminal=True, no_color=True, highlight=False)
+        monkeypatch.setattr(terminal, "stdout", lambda: narrow)
+        terminal.records(("session", "oca"), [("s0001-and-more", "oca-n1"), ("s0002", None)])
+        assert capsys.readouterr().out.splitlines() == [
+            "── row 1", "session  s0001-and-more", "oca      oca-n1", "── row 2", "session  s0002", "oca",
+        ]  # fmt: skip
+
+    def test_rows_in_a_pipe_are_never_folded(self, here):
+        ran()
+        wide = "x" * 300
+        assert wide in call("query", "latest", f"select '{wide}' as it").stdout
+
+    def test_a_run_that_was_killed_can_be_found_but_not_compared(self, here):
+        (here / ran()["run"] / "run.json").unlink()
+        result = call("reproduce", "latest")
+        assert result.exit_code == 4
+        assert "did not finish" in result.stderr
 
     def test_a_query_that_is_wrong_is_exit_2(self, here):
         ran()

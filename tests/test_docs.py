@@ -64,7 +64,10 @@ def test_the_map_has_every_module_once_with_its_first_sentence():
 )
 def test_links_lead_somewhere(make, page):
     def anchors(path):
-        return {make._anchor(heading) for heading in re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)}
+        return {
+            make._anchor(heading)
+            for heading in re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+        }
 
     here = ROOT / page
     for target in re.findall(r"\]\(([^)\s]+)\)", here.read_text("utf-8")):

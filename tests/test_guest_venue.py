@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed import pipeline
 from testbed.job import Job, Node, Process
 from testbed.venues import VenueError
 from testbed.venues import guest as module
@@ -277,3 +279,30 @@ def test_nothing_outlives_the_orchestrator(run, tmp_path, number):
         for entry in sorted(scratch.rglob("*"), reverse=True):
             entry.rmdir() if entry.is_dir() else entry.unlink()
         scratch.rmdir()
+
+
+OCA_CRASH = Path(__file__).parents[1] / "scenarios" / "oca-crash.yaml"
+
+
+@pytest.mark.guest
+def test_a_scenario_that_needs_more_memory_than_there_is_says_so(tmp_path):
+    result = pipeline.run(pipeline.plan(OCA_CRASH), Guest(memory_bytes=96 * 2**20), tmp_path, nothing)
+    assert result.exit == 3
+    assert re.match(r"the guest ran out of memory at .* \(it has 96 MiB\): ", result.reason)
+    assert not list(result.run.glob("guest-*"))
+
+
+@pytest.mark.guest
+def test_a_scenario_runs_on_the_wall_clock_too(tmp_path):
+    sets = (
+        "duration=11s", "faults.0.at=3s", "faults.0.lasts=2s", "titles.film.length=8s",
+        "workload.0.arrivals.every=200ms", "workload.1.arrivals.every=200ms",
+    )  # fmt: skip
+    job = pipeline.plan(OCA_CRASH, sets=sets, clock="wall")
+    result = pipeline.run(job, Guest(), tmp_path, nothing)
+    assert result.reason == ""
+    assert result.real_s > result.virtual_s >= 11
+    judged = pipeline.judgement(result.run)
+    assert [(fault.took_hold, fault.healed) for fault in judged.faults] == [(True, True)]
+    complete = next(check for check in judged.checks if check.kind == "sessions-complete")
+    assert complete.measured == "100%"

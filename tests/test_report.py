@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import made
 import pytest
 
 from testbed import pipeline
 from testbed.job import Fault
-from testbed.report import page, story, timeline, topology
+from testbed.report import page, story, summary, timeline, topology
 
 S = made.S
+METRO = Path(__file__).parents[1] / "scenarios" / "oca-crash.yaml"
 
 
 @pytest.fixture
@@ -59,6 +62,30 @@ def test_the_report_is_one_file_that_tells_the_run(run):
         assert expected in words, expected
     assert tree.references == []
     assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_the_top_says_what_happened_in_words(run):
+    assert summary.told(story.read(run)) == [
+        "2 of 2 sessions played to the end; the picture never stood still.",
+        (
+            "⚡1 At 10s, oca-crash struck oca-n1 for 10s. Meanwhile 2 sessions failed over,"
+            " oca-n1 → oca-x1 (2), the slowest in 1200 ms; none stalled."
+        ),
+    ]
+
+
+def test_a_fault_that_missed_is_said_to_have(tmp_path):
+    run = made.run(tmp_path / "run", requests=[], playback=[])
+    pipeline.judge(run)
+    told = story.read(run)
+    finding = dataclasses.replace(told.judgement.faults[0], took_hold=False)
+    told = dataclasses.replace(told, judgement=dataclasses.replace(told.judgement, faults=(finding,)))
+    assert summary.told(told)[-1] == "⚡1 At 10s, oca-crash struck oca-n1, but never took hold."
+
+
+def test_what_each_server_sent_has_a_unit(run):
+    words = " ".join(Tree(pipeline.report(run).read_text()).texts)
+    assert "2.4 MB" in words  # oca-n1: six segments of 400 kB, two requests failed
 
 
 def test_the_same_run_gives_the_same_bytes(run):
@@ -124,12 +151,16 @@ def test_of_many_sessions_those_with_trouble_are_drawn(tmp_path):
     assert "16 more in the table" in page.render(story.read(run))
 
 
+def room(x, y, wide=topology.WIDTH, tall=topology.HEIGHT):
+    return topology.Frame(x - wide / 2, y - tall / 2, wide, tall)
+
+
 class TestTopology:
     def test_clients_of_one_kind_are_one_box_at_the_bottom(self):
         drawing = topology.lay_out(made.job())
         assert sorted(drawing.boxes) == ["north.core", "north.homes", "oca-n1", "oca-x1"]
         assert drawing.boxes["north.homes"].note == "2 clients"
-        assert max(drawing.at, key=lambda name: drawing.at[name][1]) == "north.homes"
+        assert max(y for _, y in drawing.at.values()) == drawing.at["north.homes"][1]
         assert len(set(drawing.at.values())) == 4
 
     def test_the_drawing_is_svg_and_marks_what_broke(self):
@@ -146,6 +177,27 @@ class TestTopology:
         (link,) = (group for title, group in struck.items() if title.startswith("oca-x1--north.core"))
         assert "⚡1" in "".join(node.itertext())
         assert "⚡2" in "".join(link.itertext())
+
+    def test_nodes_stand_in_the_frame_of_their_as_and_nothing_overlaps(self):
+        drawing = topology.lay_out(pipeline.plan(METRO))
+        assert sorted(drawing.frames) == [
+            "cdn · AS64600", "ix · AS64520", "north · AS64501", "south · AS64502", "transit · AS64510",
+        ]  # fmt: skip
+        rooms = {name: room(*middle) for name, middle in drawing.at.items()}
+        assert rooms["oca-n1"].meets(drawing.frames["north · AS64501"])  # though its AS is the OCAs'
+        frames = list(drawing.frames.values())
+        for several in (frames, list(rooms.values())):
+            assert not any(a.meets(b) for a in several for b in several if a is not b)
+        clients, cdn = drawing.at["north.homes"], drawing.at["cdn.pop"]
+        assert clients[1] > drawing.at["north.core"][1] > drawing.at["transit.a"][1] > cdn[1]
+
+    def test_labels_of_links_overlap_neither_boxes_nor_each_other(self):
+        drawing = topology.lay_out(pipeline.plan(METRO))
+        told = topology.labels(drawing, {})
+        assert "↓40mbit ↑6mbit 8ms" in [words for words, _, _ in told]
+        places = [room(x, y, len(words) * topology.LETTER, 14) for words, x, y in told]
+        places += [room(*middle) for middle in drawing.at.values()]
+        assert not any(a.meets(b) for a in places for b in places if a is not b)
 
     def test_a_part_that_nobody_reaches_is_drawn(self):
         alone = made.job(links=made.job().links[1:])

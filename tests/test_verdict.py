@@ -161,3 +161,19 @@ def test_a_process_that_died_by_itself_makes_the_run_untrusted(tmp_path):
     judged = judge(made.run(tmp_path / "run", events=[died, *made.STRUCK_AND_HEALED]))
     assert judged.trust == ("north.core/bird ended, though nobody asked it to",)
     assert judged.verdict == "unknown"
+
+
+@pytest.mark.parametrize(("clock", "late_s", "trusted"), [
+    ("wall", 0.01, True), ("wall", 0.4, False), ("virtual", 0.4, True),
+])  # fmt: skip
+def test_a_fault_that_came_late_on_the_wall_clock_makes_the_run_untrusted(tmp_path, clock, late_s, trusted):
+    run = made.run(tmp_path / "run", made.job(clock=clock))
+    path = run / "tables" / "events.parquet"
+    late_ns = round(late_s * made.S)
+    events = pl.read_parquet(path)
+    began = pl.col("phase") == "began"
+    events.with_columns(
+        pl.when(began).then(pl.col("t_ns") + late_ns).otherwise(pl.col("t_ns")).alias("t_ns")
+    ).write_parquet(path)
+    words = "fault 1 struck 0.4 s late: too busy a machine for the wall clock"
+    assert (words in judge(run).trust) is not trusted

@@ -51,4 +51,4 @@ class Sql(Check):
             and (self.min is None or value >= self.min)
             and (self.max is None or value <= self.max)
         )
-        return Verdict("pass" if kept else "fail", str(value), wanted, self.query)
+        return Verdict("pass" if kept else "fail", str(value), wanted, " ".join(self.query.split()))

@@ -11,7 +11,7 @@ import typer
 
 from testbed import pipeline
 from testbed.commands import options
-from testbed.terminal import answer, table
+from testbed.terminal import answer, records
 
 
 class QueryFormat(StrEnum):
@@ -47,6 +47,4 @@ def query(
         rows.writerow(frame.columns)
         rows.writerows(frame.iter_rows())
     else:
-        table(
-            "", frame.columns, (["" if cell is None else cell for cell in row] for row in frame.iter_rows())
-        )
+        records(frame.columns, frame.iter_rows())

@@ -30,8 +30,9 @@ def reproduce(
     Example: testbed reproduce latest
     """
     first = pipeline.find(run, out)
-    job, told = Job.read(first), json.loads((first / "run.json").read_text())
-    if not told["digest"]:
+    job, record = Job.read(first), first / "run.json"
+    told = json.loads(record.read_text()) if record.is_file() else {}  # none where it was killed
+    if not told.get("digest"):
         raise pipeline.Unfinished(f"{first} did not finish: there is nothing to compare with")
     if job.clock == "wall":
         say("a run on the wall clock does not repeat to the byte; expect differences")

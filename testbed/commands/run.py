@@ -64,11 +64,12 @@ def _show(result: Result, format: Format) -> None:
         say(f"  what was recorded lies in {result.run}")
     elif format is Format.table:
         show_verdict(result.run, pipeline.judgement(result.run))
-        told = json.loads((result.run / "run.json").read_text())
-        print(f"{result.virtual_s:.0f} s of virtual time in {result.real_s:.1f} s, seed {told['seed']}")
+        wall = json.loads((result.run / "run.json").read_text())["clock"] == "wall"
+        kind = "wall-clock" if wall else "virtual"
+        print(f"{result.virtual_s:.0f} s of {kind} time in {result.real_s:.1f} s, seed {result.seed}")
         print(f"report:     {result.run / 'report.html'}")
         print(f"digest:     {result.digest}")
-        print(f"reproduce:  testbed reproduce {result.run}")
+        print(f"reproduce:  testbed reproduce {result.run}{' (not to the byte: wall clock)' if wall else ''}")
 
 
 def _told(result: Result) -> dict[str, Any]:

@@ -7,13 +7,22 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from testbed.report import timeline, topology
+from testbed.report import summary, timeline, topology
 from testbed.report.story import Story
+from testbed.report.summary import counted
 from testbed.units import show_duration
 
 SIGNS = {"pass": "✓", "fail": "✗", "unknown": "?"}
 ANSWERS = {True: "yes", False: "no", None: "unknown"}
 OUTCOMES = {True: "pass", False: "fail", None: "unknown"}
+TIMELINE = (
+    "All plots share one time axis; coloured bands are faults. Each session shows its buffer above and its"
+    " bitrate below, in the colour of the OCA that served it."
+)
+TOPOLOGY = (
+    "A frame is a network (AS); hosts stand with the router they hang on. ⚡ marks what a fault struck."
+    " Labels are rate and one-way delay."
+)
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -40,12 +49,18 @@ def render(story: Story) -> str:
     part = resources.files("testbed.report")
     style, script = (part.joinpath(name).read_text("utf-8") for name in ("style.css", "script.js"))
     sections = [
-        _section("Checks", _checks(story)),
-        _section("Faults", _faults(story)),
-        _section("Timeline", timeline.draw(story)),
-        _section("Topology", f'<div class="wide">{topology.draw(story.job)}</div>{_links(story)}'),
-        _section("Sessions", _sessions(story)),
-        _section("How it was made", _made(story)),
+        _section("Checks", _checks(story), "What the scenario demands, and what was measured."),
+        _section("Faults", _faults(story), "What was broken, and whether packets and routes prove it."),
+        _section("Timeline", timeline.draw(story), TIMELINE),
+        _section(
+            "Topology",
+            f'<div class="wide" tabindex="0" role="group" aria-label="Topology, scrollable">'
+            f"{topology.draw(story.job)}</div>{_links(story)}",
+            TOPOLOGY,
+        ),
+        _section("Servers", _servers(story), "What the players asked of each server, retries included."),
+        _section("Sessions", _sessions(story), "One row for every viewer, as the player saw it."),
+        _section("How it was made", _made(story), "Enough to make the same run again."),
     ]
     return PAGE.format(
         title=f"{escape(story.job.scenario)}: {story.judgement.verdict}",
@@ -60,20 +75,18 @@ def _head(story: Story) -> str:
     job = story.job
     about = (
         f"{show_duration(job.duration_ns)} on the topology {escape(job.topology)}, seed {job.seed},"
-        f" {job.clock} clock, {_counted(len(job.sessions), 'session')}, {_counted(len(job.faults), 'fault')}"
+        f" {job.clock} clock, {counted(len(job.sessions), 'session')}, {counted(len(job.faults), 'fault')}"
     )
     distrust = "".join(
         f'<p class="distrust">Not to be trusted: {escape(reason)}.</p>' for reason in story.judgement.trust
     )
-    return f"<h1>{escape(job.scenario)} {_pill(story.judgement.verdict)}</h1><p>{about}</p>{distrust}"
+    happened = "".join(f"<li>{escape(sentence)}</li>" for sentence in summary.told(story))
+    told = f'<ul class="told">{happened}</ul>' if happened else ""
+    return f"<h1>{escape(job.scenario)} {_pill(story.judgement.verdict)}</h1>{told}<p>{about}</p>{distrust}"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{content}\n</section>\n"
+def _section(title: str, content: str, caption: str) -> str:
+    return f'<section>\n<h2>{title}</h2>\n<p class="caption">{escape(caption)}</p>\n{content}\n</section>\n'
 
 
 def _pill(outcome: str, text: str = "") -> str:
@@ -96,7 +109,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], kind: str = ""
         for row in rows
     )
     table = f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody>"
-    return f'<div class="wide"><table class="{kind}">{table}</table></div>'
+    return f'<div class="wide" tabindex="0"><table class="{kind}">{table}</table></div>'
 
 
 def _checks(story: Story) -> str:
@@ -122,7 +135,7 @@ def _faults(story: Story) -> str:
     if not story.job.faults:
         return "<p>Nothing was broken.</p>"
     found = {finding.id: finding for finding in story.judgement.faults}
-    rows = []
+    rows: list[Sequence[str]] = []
     for fault in story.job.faults:
         finding = found[fault.id]
         happened = [
@@ -141,9 +154,10 @@ def _faults(story: Story) -> str:
                 escape(finding.detail),
             )
         )
-    return _table(
-        ("fault", "target", "planned at", "took hold", "healed", "happened", "detail"), rows, "cards"
-    )
+    columns: Sequence[str] = ("fault", "target", "planned at", "took hold", "healed", "happened", "detail")
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return _table(columns, rows, "cards")
 
 
 def _moment(event: dict[str, Any]) -> str:
@@ -164,6 +178,29 @@ def _links(story: Story) -> str:
     return f"<details><summary>All {len(story.job.links)} links</summary>{table}</details>"
 
 
+def _servers(story: Story) -> str:
+    if not story.requests:
+        return "<p>Nobody asked any.</p>"
+    rows = []
+    for index, oca in enumerate(story.ocas):
+        asked = [request for request in story.requests if request.oca == oca]
+        rows.append((
+            f'<i class="key o{index % 8}"></i>{escape(oca)}',
+            str(len(asked)),
+            str(sum(request.failed for request in asked)),
+            _data(sum(request.bytes for request in asked)),
+        ))  # fmt: skip
+    return _table(("server", "requests", "failed", "data"), rows)
+
+
+def _data(size: int) -> str:
+    """An amount of data to three digits or so, for people: 1234567 -> "1.23 MB"."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}" if size < 1000 * scale else f"{size / scale:.0f} {unit}"
+    return f"{size} B"
+
+
 def _sessions(story: Story) -> str:
     def seconds(ns: int | None) -> str:
         return "" if ns is None else f"{ns / 1e9:.2f} s"
@@ -174,23 +211,23 @@ def _sessions(story: Story) -> str:
             escape(session["session_id"]),
             escape(session["client"]),
             _pill("pass" if outcome == "completed" else "fail", outcome),
+            escape(" → ".join(session["ocas"] or ())),
             seconds(session["start_ns"]),
             seconds(session["play_delay_ns"]),
             str(session["rebuffers"]),
             seconds(session["rebuffer_ns"]),
             seconds(session["played_ns"]),
-            f"{session['mean_kbps'] or 0:.0f}",
+            f"{session['mean_kbps'] or 0:.0f} kbit/s",
             str(session["switches"]),
             str(session["failovers"]),
-            escape(", ".join(session["ocas"] or ())),
         )
 
     if not story.sessions:
         return "<p>Nobody played anything.</p>"
     return _table(
         (
-            "session", "client", "outcome", "starts at", "play delay", "rebuffers", "rebuffering", "played",
-            "mean kbit/s", "switches", "failovers", "OCAs",
+            "session", "client", "outcome", "OCAs", "starts at", "play delay", "rebuffers", "rebuffering",
+            "played", "mean bitrate", "switches", "failovers",
         ),
         map(row, story.sessions),
     )  # fmt: skip

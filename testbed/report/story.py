@@ -30,6 +30,7 @@ class Request:
     t_ns: int
     oca: str
     failed: bool
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def read(run: Path) -> Story:
         sessions=tables.frame("select * from sessions order by session_id").to_dicts(),
         moments=moments,
         requests=[
-            Request(t_ns, oca, failed)
-            for t_ns, oca, failed in tables.sql(
-                "select t_ns, oca, error <> '' or status >= 400 from requests"
+            Request(t_ns, oca, failed, size or 0)
+            for t_ns, oca, failed, size in tables.sql(
+                "select t_ns, oca, error <> '' or status >= 400, bytes from requests"
                 " where oca <> 'steering' order by t_ns, request_id"
             )
         ],

@@ -14,7 +14,8 @@ from html import escape
 from testbed.report.story import Moment, Story
 
 SPAN = 1000  # the width of every plot in SVG units, whatever its width on the screen
-BINS = 90
+BINS = 90  # at most about as many columns of requests
+ROUND_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 NAME_HEIGHT = 24
 SESSIONS = 24  # as many as one can look at; the table has them all
 
@@ -102,7 +103,7 @@ def _names(story: Story) -> str:
     parts = []
     for row, fault in enumerate(story.job.faults):
         end_ns = fault.at_ns + fault.lasts_ns
-        late = fault.at_ns > story.job.duration_ns / 2
+        late = fault.at_ns + end_ns >= story.job.duration_ns  # its middle is right of the plot's
         side, at_ns = ("right", story.job.duration_ns - end_ns) if late else ("left", fault.at_ns)
         told = f"⚡{fault.id} {fault.kind} {fault.target}"
         parts.append(
@@ -136,7 +137,8 @@ def _fault_lane(story: Story) -> str:
 
 def _request_lane(story: Story) -> str:
     ocas, height = story.ocas, 90
-    width_ns = max(1, story.job.duration_ns // BINS)
+    least_s = story.job.duration_ns / 1e9 / BINS
+    width_ns = round(next((width for width in ROUND_S if width >= least_s), ROUND_S[-1]) * 1e9)
     counted = Counter((max(0, request.t_ns) // width_ns, request.oca) for request in story.requests)
     failed = Counter(max(0, request.t_ns) // width_ns for request in story.requests if request.failed)
     totals: Counter[int] = Counter()
@@ -157,7 +159,7 @@ def _request_lane(story: Story) -> str:
     spoken = "Requests to each OCA over time: " + ", ".join(
         f"{oca} {sum(request.oca == oca for request in story.requests)}" for oca in ocas
     )
-    label = f"<b>Requests</b><span>to each OCA, per {width_ns / 1e9:g} s; full height is {most}</span>"
+    label = f"<b>Requests</b><span>to each OCA, per {width_ns / 1e9:g} s; full height {most}</span>"
     track = f"{_bands(story)}{_svg(height, spoken, ''.join(shapes))}"
     return _lane("requests", label, track)
 
@@ -267,5 +269,6 @@ def _axis(story: Story) -> str:
     ticks = "".join(
         f'<span style="left:{100 * tick / duration_s:g}%">{tick} s</span>'
         for tick in range(0, int(duration_s) + 1, step)
+        if tick == duration_s or tick < 0.97 * duration_s
     )
     return _lane("axis", "", ticks)
