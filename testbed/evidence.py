@@ -51,7 +51,7 @@ def _judge(planned: job.Fault, tables: Tables) -> FaultFinding:
             return None
         return None if answer is None else bool(answer)
 
-    given = {"at": planned.at_ns, "lasts": planned.lasts_ns, **planned.parameters}
+    given = {**_in_force(planned, tables), **planned.parameters}
     try:
         fault: Fault = registry.build("faults", planned.kind, given)
     except (TypeError, ValueError) as problem:  # a kind that is not installed here, or has changed
@@ -68,6 +68,13 @@ def _judge(planned: job.Fault, tables: Tables) -> FaultFinding:
         healed = False
         notes.append("the state is as before, yet the tables show it still in force")
     return FaultFinding(planned.id, planned.kind, planned.target, took_hold, healed, "; ".join(notes))
+
+
+def _in_force(planned: job.Fault, tables: Tables) -> dict[str, int]:
+    """From when and for how long the fault was in force, as the guest wrote down; else as planned."""
+    told = dict(tables.sql("select phase, min(t_ns) from events where fault = ? group by phase", planned.id))
+    at_ns = int(told.get("began", planned.at_ns))
+    return {"at": at_ns, "lasts": int(told.get("ended", planned.at_ns + planned.lasts_ns)) - at_ns}
 
 
 def summary(problem: Exception) -> str:

@@ -153,6 +153,7 @@ class Fault:
     at_ns: int
     lasts_ns: int
     target: str  # what it strikes, in words of the topology
+    source: str  # "module:class" of its kind
     parameters: dict[str, Any] = field(default_factory=dict)
 
 

@@ -47,8 +47,25 @@ def build(group: str, kind: str, values: Mapping[str, Any]) -> Any:
     found = kinds(group).get(kind)
     if found is None:
         raise ValueError(f"no kind {kind} among the {group}; there are {', '.join(kinds(group))}")
-    hints = typing.get_type_hints(found)
-    return found(**{name: _typed(hints[name], value) for name, value in values.items()})
+    return made(found, values)
+
+
+def made(kind: type, values: Mapping[str, Any]) -> Any:
+    """An instance of a kind, from plain numbers in the units of its fields' types."""
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def source(kind: type) -> str:
+    """Where a kind is defined, as "module:class"; `sourced` finds it there without any entry point."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def sourced(where: str) -> type:
+    """The kind that `source` told of."""
+    module, _, name = where.partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _typed(hint: Any, value: Any) -> Any:

@@ -68,8 +68,8 @@ def job(**changes: Any) -> Job:
         "sessions": tuple(session(f"s000{number}", f"north.homes.{number}") for number in (1, 2)),
         "faults": (
             Fault(
-                id=1, kind="oca-crash", at_ns=10 * S, lasts_ns=10 * S, target="oca-n1",
-                parameters={"target": "oca-n1"},
+                id=1, kind="oca-crash", source="testbed.faults.oca_crash:OcaCrash", at_ns=10 * S,
+                lasts_ns=10 * S, target="oca-n1", parameters={"target": "oca-n1"},
             ),
         ),
         "checks": (

@@ -166,7 +166,9 @@ class TestTopology:
     def test_the_drawing_is_svg_and_marks_what_broke(self):
         faults = (
             *made.job().faults,
-            Fault(id=2, kind="link-down", at_ns=0, lasts_ns=S, target="north.core--oca-x1"),  # ends swapped
+            Fault(
+                id=2, kind="link-down", at_ns=0, lasts_ns=S, target="north.core--oca-x1", source=""
+            ),  # ends swapped
         )
         svg = ET.fromstring(topology.draw(made.job(faults=faults)))
         struck = {

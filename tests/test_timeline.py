@@ -43,7 +43,7 @@ def impairment(number, at_ms, lasts_ms, **parameters):
     given = {"link": "oca-n1--north.core", "direction": "both", "jitter": None, "loss": None, "rate": None}
     return Fault(
         id=number, kind="link-impair", at_ns=at_ms * MS, lasts_ns=lasts_ms * MS, target="oca-n1--north.core",
-        parameters=given | parameters,
+        source="testbed.faults.link_impair:LinkImpair", parameters=given | parameters,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import made
@@ -127,9 +128,7 @@ def test_a_check_that_crashes_is_unknown_with_what_it_said(tmp_path):
 
 
 def test_a_fault_of_an_unknown_kind_is_no_evidence(tmp_path):
-    planned = made.job(
-        faults=(made.job().faults[0].__class__(id=1, kind="gone", at_ns=0, lasts_ns=1, target="x"),)
-    )
+    planned = made.job(faults=(dataclasses.replace(made.job().faults[0], kind="gone"),))
     judged = judge(made.run(tmp_path / "run", planned))
     assert judged.faults[0].took_hold is None
     assert judged.verdict == "unknown"

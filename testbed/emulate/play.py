@@ -29,7 +29,7 @@ def run(job: Job) -> None:
     records = Records(f"{OUT}/events.jsonl")
     network = Network(job, out / "logs", Path(NODES))
     processes = network.processes
-    processes.load(PLAYERS, CAPTURE)
+    processes.load(PLAYERS, CAPTURE, *(fault.source for fault in job.faults))
     if job.clock == "virtual":
         _align()
     tell(stage="building the network", done=0, of=len(job.nodes))

@@ -10,7 +10,7 @@ from functools import partial
 
 from testbed import job as jobs
 from testbed.faults import Net, changes
-from testbed.registry import build
+from testbed.registry import made, sourced
 from testbed.services.records import Records
 
 Action = Callable[[], None]
@@ -57,10 +57,10 @@ class Faults:
             self._note(fault, "planned", f"at {fault.at_ns / 1e9:g} s for {fault.lasts_ns / 1e9:g} s")
 
     def _begin(self, fault: jobs.Fault) -> None:
-        self._note(fault, "began")
         self._active[fault.id] = stack = ExitStack()
         given = {"at": fault.at_ns, "lasts": fault.lasts_ns, **fault.parameters}
-        stack.enter_context(build("faults", fault.kind, given).strike(self._network))
+        stack.enter_context(made(sourced(fault.source), given).strike(self._network))
+        self._note(fault, "began")
 
     def _end(self, fault: jobs.Fault) -> None:
         self._note(fault, "ended")

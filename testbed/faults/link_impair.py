@@ -1,4 +1,4 @@
-"""A link gets worse for a while: slower, farther, lossier or shorter of queue."""
+"""A link gets worse for a while: slower, farther, or lossier."""
 
 from __future__ import annotations
 

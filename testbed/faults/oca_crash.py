@@ -33,10 +33,14 @@ class OcaCrash(Fault):
         return net.stopped(self.target)
 
     def took_hold(self, tables: Tables) -> bool | None:
-        """It sent data before, and not one byte of payload while it was dead."""
+        """It sent data before, and not one byte of payload in the second half of the fault.
+
+        In the first the kernel may still deliver what nginx had written before it was killed.
+        """
         if not tables.before(self).scalar(_SENT, self.target):
             return None
-        return not tables.during(self).scalar(_SENT, self.target)
+        second_half = f"{_SENT} and t_ns >= {self.at + self.lasts // 2}"
+        return not tables.during(self).scalar(second_half, self.target)
 
     def healed(self, tables: Tables) -> bool | None:
         """It sends data again: its agent reports even when nobody watches."""

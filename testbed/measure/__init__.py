@@ -1,0 +1,1 @@
+"""From captures and records to tables, and from tables to answers."""

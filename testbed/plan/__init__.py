@@ -11,7 +11,7 @@ from testbed.faults import Fault
 from testbed.job import Job, Session, Title
 from testbed.plan.blueprint import Blueprint, draw
 from testbed.plan.pki import Authority
-from testbed.registry import kinds
+from testbed.registry import kinds, source
 from testbed.roles import place
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _fault(number: int, fault: Fault) -> jobs.Fault:
     }
     return jobs.Fault(
         id=number, kind=fault.kind, at_ns=int(fault.at), lasts_ns=int(fault.lasts), target=fault.where(),
+        source=source(type(fault)),
         parameters=parameters,
     )  # fmt: skip
 

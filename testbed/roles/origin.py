@@ -1,4 +1,4 @@
-"""The origin holds every title; it is what clients fall back to and OCAs fill from."""
+"""The origin holds every title; it is what clients fall back to when no OCA serves them."""
 
 from __future__ import annotations
 

@@ -273,9 +273,10 @@ def _read(guest: subprocess.Popen[bytes], until_s: float) -> bytes | None:
 
 
 def _libraries(job: Job) -> list[Path]:
-    """Our own code with that of services from outside, and what it needs of others."""
-    services = {process.service for node in job.nodes for process in node.processes if process.service}
-    outside = {service.partition(":")[0].partition(".")[0] for service in services} - {"testbed"}
+    """Our own code with that of services and faults from outside, and what it needs of others."""
+    named = {process.service for node in job.nodes for process in node.processes if process.service}
+    named |= {fault.source for fault in job.faults}
+    outside = {name.partition(":")[0].partition(".")[0] for name in named} - {"testbed"}
     return [seal(["testbed", *sorted(outside)], f"{LIBRARY}/ours"), seal(THEIRS, f"{LIBRARY}/theirs")]
 
 
