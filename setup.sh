@@ -107,6 +107,3 @@ if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
     echo "$stamp" >.venv/stamp
     trap - EXIT
 fi
-
-# The guest sees our files read-only and could not keep what it compiles.
-[ ! -w testbed ] || .venv/bin/python -m compileall -q testbed || fail compileall "see the message above"

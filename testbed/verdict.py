@@ -142,7 +142,9 @@ def _late(tables: Tables) -> Iterator[str]:
     if tables.job.clock != "wall":
         return
     planned = {fault.id: fault.at_ns for fault in tables.job.faults}
-    for fault, t_ns in tables.sql("select fault, t_ns from events where phase = 'began' order by fault"):
+    for fault, t_ns in tables.sql(
+        "select fault, t_ns from events where fault > 0 and phase = 'began' order by fault"
+    ):
         late_ns = t_ns - planned[fault]
         if late_ns > LATE_NS:
             yield f"fault {fault} struck {late_ns / 1e9:.1f} s late: too busy a machine for the wall clock"

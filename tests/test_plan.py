@@ -12,12 +12,14 @@ from cryptography import x509
 
 from testbed import model
 from testbed.job import Job
+from testbed.kernel.boot import PROGRAMS_PATH
 from testbed.plan import plan
 from testbed.plan.addresses import Block, Pairs, PlanError, exchange_lan
 from testbed.plan.pki import Authority
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "metro.plan"
+BIRD = shutil.which("bird", path=PROGRAMS_PATH)  # an ordinary user has no /usr/sbin in PATH
 
 
 def planned(**sets):
@@ -104,7 +106,7 @@ def test_sessions_start_in_turn(job):
     assert [session.id for session in job.sessions] == [f"s{number:04d}" for number in range(1, 13)]
 
 
-@pytest.mark.skipif(shutil.which("bird") is None, reason="bird2 is not installed")
+@pytest.mark.skipif(BIRD is None, reason="bird2 is not installed")
 def test_bird_accepts_every_configuration(job, tmp_path):
     checked = 0
     for node in job.nodes:
@@ -112,7 +114,7 @@ def test_bird_accepts_every_configuration(job, tmp_path):
             if path.endswith("bird.conf"):
                 (tmp_path / "bird.conf").write_text(text)
                 done = subprocess.run(
-                    ["bird", "-p", "-c", tmp_path / "bird.conf"], capture_output=True, text=True, check=False
+                    [BIRD, "-p", "-c", tmp_path / "bird.conf"], capture_output=True, text=True, check=False
                 )
                 assert done.returncode == 0, f"{node.name}: {done.stderr}"
                 checked += 1

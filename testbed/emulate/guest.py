@@ -21,6 +21,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SET_TIMER_SLACK = 29  # prctl(2)
 _POWER_OFF = 0x4321FEDC  # reboot(2)
 
+# What the C library looks names up in, in place of the host's: a minimal Debian has no list of services
+# or protocols at all, and what a program does on its way to a name decides where its memory lies, and so
+# what OpenSSL draws.
+_LOOKUPS = {
+    "nsswitch.conf": "".join(
+        f"{kind}: files\n" for kind in ("passwd", "group", "shadow", "hosts", "services", "protocols")
+    ),
+    "protocols": "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\n",
+    "services": "domain 53/tcp\ndomain 53/udp\nhttp 80/tcp\nbgp 179/tcp\nhttps 443/tcp\nhttps 443/udp\n",
+}
+
 
 def mount(kind: str, where: str, options: str = "") -> None:
     """Mount a file system as the system call does; OSError says what could not be mounted."""
@@ -43,6 +54,9 @@ def prepare() -> None:
         for folder in (upper, work):
             Path(folder).mkdir(parents=True)
         mount("overlay", where, f"lowerdir={where},upperdir={upper},workdir={work}")
+    for name, text in _LOOKUPS.items():
+        Path("/etc", name).unlink(missing_ok=True)  # it may be a link to what is not there
+        Path("/etc", name).write_text(text)
     for path in (NODES, CONTENT):
         Path(path).mkdir(parents=True)
     # Who runs next follows from who woke first, and not from how much each has run before, which differs

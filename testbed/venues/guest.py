@@ -285,7 +285,8 @@ def environment() -> dict[str, str]:
     return {
         "PATH": PROGRAMS_PATH,
         "HOME": "/tmp",  # noqa: S108 - the guest's own
-        "LANG": "C.UTF-8",
+        "LC_ALL": "C",  # any other locale reads the host's locale.alias, which not every Debian has
+        "PYTHONUTF8": "1",
         "PYTHONPATH": f"{LIBRARY}/ours:{LIBRARY}/theirs",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
