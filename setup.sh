@@ -91,7 +91,7 @@ done
 # The environment holds for this folder, this Python and these dependencies.
 stamp="$(pwd) $("$python" -V) $(sha256sum <pyproject.toml)"
 if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
-    echo "setup: making the Python environment in .venv"
+    echo "setup: making the Python environment in .venv (about a minute)"
     fresh=false
     if [ ! -e .venv/stamp ] || [[ "$(cat .venv/stamp)" != "$(pwd) $("$python" -V) "* ]]; then
         fresh=true

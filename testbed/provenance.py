@@ -50,6 +50,8 @@ def versions() -> dict[str, str]:
     for program, option in _PROGRAMS.items():
         if number := _says(program, option):
             told[program] = number
+    if debian := _debian():
+        told["debian packages"] = debian
     with contextlib.suppress(KernelError):
         if kernel := build.built():
             told["guest kernel"] = f"{kernel.release} ({kernel.key})"
@@ -66,6 +68,15 @@ def _says(program: str, option: str) -> str:
     )
     number = re.search(r"\d+\.\d[\w.+~-]*", said.stdout + said.stderr)
     return number.group() if number else ""
+
+
+def _debian() -> str:
+    """How many Debian packages are installed, and a digest of their names and revisions."""
+    if shutil.which("dpkg-query") is None:
+        return ""
+    asked = ["dpkg-query", "-W", "-f", "${binary:Package} ${Version}\\n"]
+    listed = subprocess.run(asked, capture_output=True, check=False).stdout
+    return f"{listed.count(10)} ({hashlib.sha256(listed).hexdigest()[:16]})"
 
 
 def host() -> dict[str, str | int]:

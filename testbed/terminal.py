@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def stdout() -> Console:
 def say(message: str) -> None:
     """Print a message, which is no part of the answer, on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def called() -> str:
+    """What to type to call this program again: its path, unless the shell finds it by its name."""
+    return "testbed" if shutil.which("testbed") or Path(sys.argv[0]).name != "testbed" else sys.argv[0]
 
 
 def answer(data: Any) -> None:

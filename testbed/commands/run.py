@@ -11,7 +11,7 @@ from testbed import pipeline
 from testbed.commands import options
 from testbed.commands.verdicts import show_verdict
 from testbed.failures import say_unfinished
-from testbed.terminal import Format, answer, progress, say
+from testbed.terminal import Format, answer, called, progress, say
 
 if TYPE_CHECKING:
     from testbed.pipeline import Result
@@ -69,7 +69,9 @@ def _show(result: Result, format: Format) -> None:
         print(f"{result.virtual_s:.0f} s of {kind} time in {result.real_s:.1f} s, seed {result.seed}")
         print(f"report:     {result.run / 'report.html'}")
         print(f"digest:     {result.digest}")
-        print(f"reproduce:  testbed reproduce {result.run}{' (not to the byte: wall clock)' if wall else ''}")
+        print(
+            f"reproduce:  {called()} reproduce {result.run}{' (not to the byte: wall clock)' if wall else ''}"
+        )
 
 
 def _told(result: Result) -> dict[str, Any]:
