@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,11 +242,24 @@ class _Telling:
         finally:
             self.stages_s[name] = round(time.monotonic() - start, 3)
 
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """The digests of the results; nothing after the first telling but the report changes the folder."""
+        from testbed import provenance
+
+        return provenance.digests(self.run)
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        from testbed import provenance
+
+        return provenance.versions()
+
     def finish(self, verdict: str, code: int, reason: str = "", evidence: str = "") -> Result:
+        """Write run.json; the report reads it, so it is written once more when the report is there."""
         from testbed import provenance
 
         guest = _guest(self.run)
-        files = provenance.digests(self.run)
         virtual_ns = guest["end_unix_ns"] - guest["t0_unix_ns"] if guest.get("finished") else 0
         result = Result(
             run=self.run,
@@ -254,7 +268,7 @@ class _Telling:
             seed=self.job.seed,
             virtual_s=virtual_ns / 1e9,
             real_s=round(time.monotonic() - self._wall, 3),
-            digest=provenance.digest(files) if not reason else "",
+            digest=provenance.digest(self._files) if not reason else "",
             reason=reason,
             evidence=evidence,
         )
@@ -272,11 +286,11 @@ class _Telling:
             "virtual_s": result.virtual_s,
             "cpu_s": round(_cpu_s() - self._cpu, 3),
             "stages_s": self.stages_s,
-            "versions": provenance.versions(),
+            "versions": self._versions,
             "kernel": guest.get("kernel", ""),
             "host": provenance.host(),
             "digest": result.digest,
-            "files": files,
+            "files": self._files,
         }
         (self.run / "run.json").write_text(json.dumps(told, indent=1) + "\n")
         return result

@@ -6,10 +6,9 @@ role's whole output can be read (`testbed plan`) and tested without any network.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from testbed.job import NODES, Node, Process
 
@@ -38,8 +37,3 @@ class Role(ABC):
 def place(node: Node, name: str) -> str:
     """Where a node's file of that name lies in the guest."""
     return f"{NODES}/{node.name}/{name}"
-
-
-def as_json(value: Any) -> str:
-    """A configuration as JSON, for our own services."""
-    return json.dumps(value, indent=1, sort_keys=True)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import compileall
 import hashlib
 import importlib.util
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from py_compile import PycInvalidationMode
+
+from testbed.kernel import build
 
 THEIRS = ("dns", "pycurl", "pyroute2")
 _KEPT = 8  # copies of each kind; an older one may still be in use by a run that has just begun
@@ -41,8 +42,7 @@ def seal(names: Sequence[str], place: str) -> Path:
 
 
 def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "testbed" / "library"
+    return build.cache().with_name("library")
 
 
 def _files(name: str) -> Iterator[tuple[str, Path]]:
