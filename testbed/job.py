@@ -26,19 +26,57 @@ CONTENT = "/run/testbed/content"  # the titles, as every OCA and the origin hold
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loss:
+    """How packets are lost, as tc-netem(8) names it; every parameter is a probability from 0 to 1.
+
+    random: (p,) each packet on its own. gilbert-elliott: (p, r, b, g), p from good to bad, r back, b the
+    loss while bad, g the loss while good (tc writes 1-h and 1-k). 4-state: (p13, p31, p32, p23, p14).
+    """
+
+    model: str = "random"
+    parameters: tuple[float, ...] = (0.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a link can carry over time; it repeats after `period_ns`.
+
+    Without `rates_bps`, each of `times_ns` is an opportunity to send 1,500 bytes (of IP: the Ethernet
+    header does not count), which is lost if nothing waits (Mahimahi: Netravali et al., USENIX ATC 2015).
+    With them, the rate is `rates_bps[i]` from `times_ns[i]` on.
+    """
+
+    period_ns: int
+    times_ns: tuple[int, ...]
+    rates_bps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shape:
     """One direction of a link: what a packet meets after the sender's interface.
 
-    A packet first waits `delay_ns` (plus or minus up to `jitter_ns`) and may be lost with
-    probability `loss`; then it is queued behind at most `queue_packets` others and serialised at
-    `rate_bps`. Lengths count from the Ethernet header, as netem does.
+    First the path: a packet waits `delay_ns`, jittered, and may be lost, duplicated, corrupted or let
+    overtake those before it. Then the line: it is queued by `aqm` behind at most `queue_packets` or
+    `queue_bytes` of others (one of the two is None) and serialised at `rate_bps`, or as a trace has it.
+    The packet that is being serialised counts as one of the queue. Lengths count from the Ethernet
+    header, as netem does.
     """
 
     rate_bps: int | None = None
+    trace: str | None = None  # of the job's traces, instead of a rate
     delay_ns: int = 0
-    jitter_ns: int = 0
-    loss: float = 0.0
-    queue_packets: int = 1000
+    jitter_ns: int = 0  # uniform: the most it varies either way; else the standard deviation
+    jitter_distribution: str = "uniform"  # or normal, pareto, paretonormal
+    jitter_correlation: float = 0.0
+    loss: Loss | None = None
+    duplicate: float = 0.0
+    reorder: float = 0.0  # this share is not delayed at all
+    corrupt: float = 0.0  # one bit of these is flipped
+    queue_packets: int | None = 1000
+    queue_bytes: int | None = None
+    aqm: str = "fifo"  # or fq_codel, cake, pie, red, codel
+    aqm_options: dict[str, int | float] = field(default_factory=dict)  # by the names of the AQM's tc page
+    ecn: bool = False  # the AQM marks what can be marked, and drops what cannot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +86,14 @@ class Interface:
     name: str
     link: str
     mac: str
-    address: str = ""  # "10.1.0.0/31"; empty on a port of an exchange's switch
+    address: str = ""  # "10.1.0.0/31"; empty on a port of a switch, or without IPv4
+    address6: str = ""  # "2001:db8:1::/127"; empty on a port of a switch, or without IPv6
     peer: str = ""  # the node at the other end
-    peer_address: str = ""  # its address without length, where it has one
-    shape: Shape = Shape()  # what leaves here
+    peer_address: str = ""  # its IPv4 address without length, where it has one
+    peer_address6: str = ""
+    mtu: int = 1500
+    vlan: int = 0  # of a switch's port: frames enter and leave it untagged and belong to this VLAN
+    shape: Shape = field(default_factory=Shape)  # what leaves here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +147,16 @@ class Node:
     """A network namespace with its interfaces, files and processes."""
 
     name: str  # "north.core", "north.homes.3", "oca-n1"
-    role: str  # router, exchange, route-server, oca, origin, resolver, authority, steering, client
+    role: str  # router, exchange, route-server, oca, origin, resolver, authority, steering, client, host...
     asn: int = 0
     isp: str = ""  # the ISP it belongs to; empty for the CDN's own
     address: str = ""  # the address others know it by, without length
+    address6: str = ""
     bridge: bool = False  # its interfaces are ports of one learning bridge
+    stp: bool = False  # the bridge speaks 802.1D, since its LAN has loops
     forwards: bool = False
     interfaces: tuple[Interface, ...] = ()
-    loopbacks: tuple[str, ...] = ()  # further addresses, on lo
+    loopbacks: tuple[str, ...] = ()  # further addresses of either family, on lo
     routes: tuple[Route, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  # absolute path in the guest -> text
     processes: tuple[Process, ...] = ()
@@ -170,6 +214,7 @@ class Job:
     zone: str  # of the CDN in the DNS
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
+    traces: dict[str, Trace] = field(default_factory=dict)
     titles: tuple[Title, ...] = ()
     sessions: tuple[Session, ...] = ()
     faults: tuple[Fault, ...] = ()

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from testbed.job import Interface, Job, Link, Node, Process, Route, Shape
+from testbed.job import Interface, Job, Link, Loss, Node, Process, Route, Shape
 from testbed.measure import tables
 from testbed.venues.guest import Guest
 
@@ -20,7 +20,7 @@ CHAINS = {
     ),
     "rate": (Shape(rate_bps=50_000_000, delay_ns=1 * MS, queue_packets=2_000), PLAIN),
     "queue": (Shape(rate_bps=10_000_000, delay_ns=1 * MS, queue_packets=20), PLAIN),
-    "loss": (Shape(loss=0.05, delay_ns=1 * MS), PLAIN),
+    "loss": (Shape(loss=Loss(parameters=(0.05,)), delay_ns=1 * MS), PLAIN),
     "jitter": (Shape(delay_ns=20 * MS, jitter_ns=4 * MS), PLAIN),
 }
 TRAFFIC = {

@@ -6,7 +6,7 @@ import pytest
 from pyroute2.netlink.rtnl import tcmsg
 
 from testbed.emulate import shaping
-from testbed.job import Shape
+from testbed.job import Loss, Shape
 
 
 def decoded(shape, seed=None):
@@ -24,7 +24,13 @@ def decoded(shape, seed=None):
 
 
 def test_the_outer_queue_delays_and_loses_and_the_inner_one_serialises():
-    shape = Shape(rate_bps=20_000_000, delay_ns=10_000_001, jitter_ns=1_500, loss=0.01, queue_packets=50)
+    shape = Shape(
+        rate_bps=20_000_000,
+        delay_ns=10_000_001,
+        jitter_ns=1_500,
+        loss=Loss(parameters=(0.01,)),
+        queue_packets=50,
+    )
     (outer, inner) = decoded(shape, seed=99)
     assert outer[0] == 0xFFFFFFFF
     assert outer[3]["TCA_NETEM_LATENCY64"] == 10_000_001
@@ -44,7 +50,7 @@ def test_without_a_rate_nothing_is_serialised():
 
 
 def test_a_change_goes_on_with_the_generator_it_has():
-    outer, _ = decoded(Shape(loss=0.5))
+    outer, _ = decoded(Shape(loss=Loss(parameters=(0.5,))))
     assert "TCA_NETEM_PRNG_SEED" not in outer[3]
 
 
@@ -56,7 +62,7 @@ def test_rates_beyond_32_bits_of_bytes_are_kept():
 
 @pytest.mark.parametrize(("loss", "drawn"), [(0.0, 0), (1.0, 2**32 - 1)])
 def test_the_ends_of_the_scale_are_exact(loss, drawn):
-    assert decoded(Shape(loss=loss))[0][2]["loss"] == drawn
+    assert decoded(Shape(loss=Loss(parameters=(loss,))))[0][2]["loss"] == drawn
 
 
 class FakeSocket:

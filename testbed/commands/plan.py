@@ -95,5 +95,5 @@ def _shape(shape: Shape) -> str:
     parts.append(
         show_duration(shape.delay_ns) + (f" ± {show_duration(shape.jitter_ns)}" if shape.jitter_ns else "")
     )
-    parts += [f"loss {100 * shape.loss:g}%"] if shape.loss else []
+    parts += [f"loss {100 * shape.loss.parameters[0]:g}%"] if shape.loss else []
     return ", ".join([*parts, f"queue {shape.queue_packets} packets"])

@@ -64,7 +64,8 @@ def requests(index: int, shape: Shape, seed: int | None = None) -> list[tcmsg.tc
 
     `seed` starts the generator of losses and jitter; without one it goes on from where it is.
     """
-    outer = {"limit": _IN_FLIGHT, "loss": min(round(shape.loss * (_ALL + 1)), _ALL)}
+    lost = shape.loss.parameters[0] if shape.loss else 0.0
+    outer = {"limit": _IN_FLIGHT, "loss": min(round(lost * (_ALL + 1)), _ALL)}
     outer_attributes: list[tuple[str, Any]] = [
         ("TCA_NETEM_LATENCY64", shape.delay_ns),
         ("TCA_NETEM_JITTER64", shape.jitter_ns),
@@ -72,7 +73,7 @@ def requests(index: int, shape: Shape, seed: int | None = None) -> list[tcmsg.tc
     ]
     if seed is not None:
         outer_attributes.append(("TCA_NETEM_PRNG_SEED", seed))
-    inner = {"limit": shape.queue_packets}
+    inner = {"limit": shape.queue_packets or 1000}
     return [
         _qdisc(index, _ROOT, _OUTER, outer, outer_attributes),
         _qdisc(index, _OUTER_CLASS, _INNER, inner, _rate((shape.rate_bps or 0) // 8)),

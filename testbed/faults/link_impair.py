@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from testbed.faults import Fault, LinkName, Net
+from testbed.job import Loss
 from testbed.units import Duration, Rate, Share
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class LinkImpair(Fault):
     def _change(self) -> dict[str, Any]:
         fields = {"delay_ns": self.delay, "jitter_ns": self.jitter, "rate_bps": self.rate}
         change: dict[str, Any] = {name: int(value) for name, value in fields.items() if value is not None}
-        return change if self.loss is None else {**change, "loss": float(self.loss)}
+        return change if self.loss is None else {**change, "loss": Loss(parameters=(float(self.loss),))}
 
     def _senders(self, job: Job) -> Iterator[str]:
         link = job.link(self.link)

@@ -7,7 +7,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from testbed.model.document import Location
-from testbed.model.topology import CDN, LinkSpec, Topology, Wire
+from testbed.model.link import LinkSpec
+from testbed.model.topology import CDN, Topology, Wire
 from testbed.refusal import quoted, suggestion
 from testbed.units import show_duration
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from testbed.model.link import LinkSpec
 from testbed.model.scenario import Arrivals, Playback, Scenario, TitleSpec
 from testbed.model.topology import (
     CDN,
@@ -14,7 +15,6 @@ from testbed.model.topology import (
     Exchange,
     Host,
     Isp,
-    LinkSpec,
     Oca,
     Topology,
     Wire,

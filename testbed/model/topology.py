@@ -8,31 +8,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from testbed.model.fields import Asn, Loss, Model, Name, SomeRate, SomeTime, Zone
-from testbed.units import Duration, Queue
+from testbed.model.fields import Asn, Model, Name, SomeTime, Zone
+from testbed.model.link import LinkSpec
+from testbed.units import Duration
 
 # What the address plan has room for.
 ISPS_MOST, EXCHANGES_MOST, POPULATIONS_MOST, CLIENTS_MOST, ROUTERS_MOST = 238, 15, 8, 1024, 250
 
 Relation = Literal["customer", "provider", "peer"]
 CDN = "cdn"  # the CDN's own network, among the names of the ISPs
-
-
-class LinkSpec(Model):
-    """What a packet meets on a link; what is not said is as `defaults` has it."""
-
-    rate: SomeRate | None = None
-    delay: Duration | None = None
-    jitter: Duration | None = None
-    loss: Loss | None = None
-    queue: Queue | None = None
-
-    def over(self, below: LinkSpec) -> LinkSpec:
-        """What this says, laid over what `below` says."""
-        said = {key: getattr(self, key) for key in LinkSpec.model_fields}
-        return LinkSpec.model_construct(
-            **{key: getattr(below, key) if value is None else value for key, value in said.items()}
-        )
 
 
 class Defaults(Model):

@@ -14,6 +14,7 @@ from testbed.job import Interface, Link, Node, Route, Shape, Title
 from testbed.model.schema import LinkSpec, Topology
 from testbed.plan.addresses import Block, exchange_lan
 from testbed.plan.pki import Authority
+from testbed.plan.shapes import shapes
 
 CDN = "cdn"
 
@@ -29,6 +30,7 @@ class Neighbor:
     relation: (
         str  # what the neighbour is to us: customer, provider, peer, internal, oca, route-server, member
     )
+    family: int = 4  # of the addresses and of the routes that the session carries; a session each
 
 
 @dataclass
@@ -158,16 +160,16 @@ def _wires(plan: Blueprint) -> None:
     lans = {name: exchange_lan(number) for number, name in enumerate(plan.topology.exchanges, start=1)}
     for wire in plan.topology.links:
         a, b = wire.endpoints
-        shapes = _shapes(plan, wire, wire.forward, wire.backward)
+        both = shapes(plan.topology.defaults.link, wire, wire.forward, wire.backward)
         if a in lans or b in lans:
             exchange, member = (a, b) if a in lans else (b, a)
             plan.members[exchange].append(member)
             address = f"{lans[exchange][len(plan.members[exchange])]}/24"
-            plan.connect(a, b, ("", address) if a in lans else (address, ""), shapes)
+            plan.connect(a, b, ("", address) if a in lans else (address, ""), both)
             continue
         owner = plan.network_of(b if wire.relation == "customer" else a)
         pair = owner.block.links.take()
-        plan.connect(a, b, pair, shapes, wire.relation or "")
+        plan.connect(a, b, pair, both, wire.relation or "")
         if wire.relation:
             plan.peer(a, b, wire.relation, (pair[0].partition("/")[0], pair[1].partition("/")[0]))
     for name, lan in lans.items():
@@ -183,8 +185,8 @@ def _exchange_sessions(plan: Blueprint, exchange: str, lan: IPv4Network, *, with
         return
     server, address = f"{exchange}.rs", str(lan[254])
     plan.add(Node(name=server, role="route-server", asn=plan.nodes[exchange].asn, address=address))
-    shapes = _shapes(plan, LinkSpec())
-    plan.connect(server, exchange, (f"{address}/24", ""), shapes)
+    both = shapes(plan.topology.defaults.link, LinkSpec())
+    plan.connect(server, exchange, (f"{address}/24", ""), both)
     for member, member_address in members:
         plan.peer(server, member, "route-server", (address, member_address))
 
@@ -215,7 +217,9 @@ def _servers(plan: Blueprint) -> None:
 
 
 def _server(plan: Blueprint, name: str, role: str, at: str, spec: LinkSpec) -> None:
-    plan.host(name, role, at, plan.network_of(at).block.servers.take(), _shapes(plan, spec))
+    plan.host(
+        name, role, at, plan.network_of(at).block.servers.take(), shapes(plan.topology.defaults.link, spec)
+    )
 
 
 def _clients(plan: Blueprint) -> None:
@@ -226,31 +230,9 @@ def _clients(plan: Blueprint) -> None:
             access = plan.topology.access[clients.access]
             pairs = network.block.population(f"{isp_name}.{name}")
             network.originates[at].append(pairs.prefix)
-            up, down = _shapes(plan, access.up)[0], _shapes(plan, access.down)[0]
+            up, down = (
+                shapes(plan.topology.defaults.link, access.up)[0],
+                shapes(plan.topology.defaults.link, access.down)[0],
+            )
             for number in range(1, clients.count + 1):
                 plan.host(f"{isp_name}.{name}.{number}", "client", at, pairs.take(), (up, down))
-
-
-def _shapes(
-    plan: Blueprint, spec: LinkSpec, forward: LinkSpec | None = None, backward: LinkSpec | None = None
-) -> tuple[Shape, Shape]:
-    """Both directions' shapes: the topology's defaults, the link's own words, and those of a direction."""
-    return _shape(plan, spec, forward), _shape(plan, spec, backward)
-
-
-def _shape(plan: Blueprint, *specs: LinkSpec | None) -> Shape:
-    merged = plan.topology.defaults.link
-    said: dict[str, object] = {}
-    for spec in (merged, *specs):
-        if spec is not None:
-            said |= {
-                key: getattr(spec, key) for key in LinkSpec.model_fields if getattr(spec, key) is not None
-            }
-    whole = LinkSpec.model_validate(said)
-    shape = Shape(
-        rate_bps=int(whole.rate) if whole.rate is not None else None,
-        delay_ns=int(whole.delay or 0), jitter_ns=int(whole.jitter or 0), loss=float(whole.loss or 0),
-    )  # fmt: skip
-    if whole.queue is None:
-        return shape
-    return dataclasses.replace(shape, queue_packets=whole.queue.to_packets(shape.rate_bps or 10**10))

@@ -359,7 +359,7 @@ def shown(shape: Shape) -> str:
     parts = [show_rate(shape.rate_bps)] if shape.rate_bps else []
     parts.append(show_duration(shape.delay_ns))
     parts += [f"jitter {show_duration(shape.jitter_ns)}"] if shape.jitter_ns else []
-    parts += [f"loss {100 * shape.loss:g}%"] if shape.loss else []
+    parts += [f"loss {100 * shape.loss.parameters[0]:g}%"] if shape.loss else []
     return ", ".join(parts)
 
 
