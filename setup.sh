@@ -13,6 +13,7 @@ packages=(
     iproute2 util-linux                                     # setarch, and ip for people
     gcc libc6-dev make flex bison bc tar xz-utils           # what the guest kernel is built with
     linux-source-6.12                                       # and from
+    graphviz                                                # what draws networks
     tshark                                                  # the judge in the tests
 )
 services=(bird nginx unbound nsd)

@@ -102,25 +102,28 @@ def keys() -> str:
         "[scenarios/oca-crash.yaml](../scenarios/oca-crash.yaml).\n\n"
         "Quantities carry their unit; a bare number is refused, except 0.\n\n"
         f"| quantity | example | units |\n|---|---|---|\n{units}"
-        f"| queue | `100ms`, `200p` | a duration (of packets of 1514 bytes at the link's rate), or `p`: "
-        "packets |\n\n"
+        f"| size | `{Size.example}` | {', '.join(f'`{unit}`' for unit in Size.units)} |\n"
+        f"| queue | {', '.join(f'`{example}`' for example in Queue.examples)} | `p`: packets; a size; a "
+        "duration, at the link's rate; `bdp`: times that rate and the delays of both directions |\n\n"
         "Names are lowercase letters and digits with single dashes between them, a letter first. Nodes are "
         "called `<isp>.<router>` (`north.core`), `<isp>.<population>.<number>` (`north.homes.3`), and by "
         "their own name (`oca-n1`, `ix`); a link is called after its endpoints, `north.core--transit.a`, "
         "in either order.\n\n"
         "A link is as its own words say; where it has none, as `defaults` says; and where that says nothing, "
-        "it has no limit of rate, no delay, jitter or loss, and a queue of "
+        "it has no limit of rate, no delay, loss or other impairment, and a queue of "
         f"{Shape().queue_packets} packets. Times of faults and arrivals count from the scenario's start.\n"
     )
-    pages = (_Pages(model.json_schema(of)).page(of.capitalize()) for of in ("topology", "scenario"))
+    told: dict[str, str] = {}
+    pages = (_Pages(model.json_schema(of), told).page(of.capitalize()) for of in ("topology", "scenario"))
     return "\n".join([introduction, *pages])
 
 
 class _Pages:
     """Walks a JSON Schema from its root; every object gets a section where it is first met."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, told: dict[str, str]) -> None:
         self.schema = schema
+        self.told = told  # the same of the long form of a word, by its title, on all pages
         self.definitions: dict[str, Schema] = schema.get("$defs", {})
         self.places: dict[str, str] = {}  # definition -> the path of the section that tells it
         self.waiting: list[tuple[str, Schema]] = []
@@ -177,11 +180,14 @@ class _Pages:
             return self._see(name)
         if "oneOf" in value and all("properties" in option for option in value["oneOf"]):
             return self._kinds(where, value["oneOf"])
+        if "properties" in value:
+            return self._long(where, value)
         quantity = _quantity(value)
         if quantity:
             return quantity
         if options := value.get("anyOf", value.get("oneOf")):
-            return " or ".join(self._type(where, option) for option in options if option != {"type": "null"})
+            types = (self._type(where, option) for option in options if option != {"type": "null"})
+            return " or ".join(each for each in types if each)
         if "const" in value:
             return f"`{value['const']}`"
         if "enum" in value:
@@ -201,6 +207,16 @@ class _Pages:
         ]
         return " ".join([value.get("format") or plain[value["type"]], *bounds])
 
+    def _long(self, where: str, found: Schema) -> str:
+        """A mapping that says more than a word's short form; nothing where it has no more to say."""
+        names = [value["const"] for value in found["properties"].values() if "const" in value]
+        if len(found["properties"]) == len(names):
+            return ""
+        if found["title"] not in self.told:
+            self.told[found["title"]] = place = ": ".join([where, *names])
+            self.waiting.append((place, found))
+        return f"[{names[0] if names else 'a mapping'}](#{_anchor(self.told[found['title']])})"
+
     def _kinds(self, where: str, kinds: list[Schema]) -> str:
         seen = []
         for found in kinds:
@@ -214,6 +230,8 @@ class _Pages:
 def _quantity(value: Schema) -> str:
     """The quantity that a schema describes, by its pattern; empty if it is none."""
     options = [option for each in value.get("anyOf", [value]) for option in each.get("anyOf", [each])]
+    if any("properties" in option for option in options):
+        return ""
     patterns = {option.get("pattern") for option in options} - {None}
     for kind in QUANTITIES:
         known = kind.__get_pydantic_json_schema__(None, None)

@@ -15,6 +15,8 @@ import testbed
 from testbed.commands import (
     check,
     doctor,
+    graph,
+    import_,
     kernel,
     kinds,
     plan,
@@ -23,6 +25,7 @@ from testbed.commands import (
     reproduce,
     run,
     schema,
+    shell,
     validate,
 )
 
@@ -74,9 +77,10 @@ def _testbed(
 
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
-    doctor.doctor, kinds.kinds, schema.schema,
+    shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)
+app.add_typer(import_.app, name="import")
 app.add_typer(kernel.app, name="kernel")
 
 

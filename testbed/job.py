@@ -23,6 +23,7 @@ OUT = "/run/testbed/out"  # the run folder
 NODES = "/run/testbed/nodes"  # a folder for each node's configuration, sockets and spool
 LIBRARY = "/run/testbed/library"  # Python packages: ours, and those of others
 CONTENT = "/run/testbed/content"  # the titles, as every OCA and the origin hold them
+HERE = "/run/testbed/here"  # the folder that a shell was started in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +122,9 @@ class Process:
 
     `service` is "module:function"; the function is called with `config` in a child of its own
     inside the node's network namespace. `ready` says how to tell that it is up: "tcp:PORT" or
-    "udp:PORT" (bound in the node), "bird:SOCKET" (answers, and every BGP session is
-    established), "file:PATH" (the process made it), or nothing. One that `needs_routes` is started
-    when routing has settled. Output goes to `logs/<node>/<name>.log`.
+    "udp:PORT" (bound in the node), "bird:SOCKET" (answers, every BGP session is
+    established and every OSPF neighbour found), "file:PATH" (the process made it), or nothing. One that
+    `needs_routes` is started when routing has settled. Output goes to `logs/<node>/<name>.log`.
     """
 
     name: str

@@ -86,14 +86,31 @@ def plan(
     """Load a scenario and resolve it into a job; Refused says everything that is wrong with it."""
     from testbed import model
     from testbed import plan as planning
+
+    with _room(path):
+        return planning.plan(model.load_scenario(path, sets or (), seed), clock=clock)
+
+
+def bare(path: Path, seed: int | None = None, clock: str = "wall") -> Job:
+    """Load a topology and resolve it into a job without a scenario; Refused as for `plan`."""
+    from testbed import model
+    from testbed import plan as planning
+
+    with _room(path):
+        return planning.bare(model.load_topology(path), 1 if seed is None else seed, clock)
+
+
+@contextmanager
+def _room(path: Path) -> Iterator[None]:
+    """Refuse a topology that is larger than the plan has room for as any other that is wrong."""
+    from testbed import model
     from testbed.plan.addresses import PlanError
-    from testbed.refusal import Problem
 
     try:
-        return planning.plan(model.load_scenario(path, sets or (), seed), clock=clock)
+        yield
     except PlanError as problem:
         what, _, hint = str(problem).partition("; ")
-        raise model.Refused([Problem(str(path), 0, 0, "", what, hint or "use fewer")]) from None
+        raise model.Refused([model.Problem(str(path), 0, 0, "", what, hint or "use fewer")]) from None
 
 
 def venue(kind: str) -> Venue:

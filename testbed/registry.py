@@ -6,6 +6,7 @@ entry point group `testbed.<group>`. Nothing has to be listed anywhere.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 import typing
@@ -13,6 +14,8 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
+
+from testbed.job import revive
 
 GROUPS = ("faults", "roles", "checks", "venues")
 
@@ -51,7 +54,7 @@ def build(group: str, kind: str, values: Mapping[str, Any]) -> Any:
 
 
 def made(kind: type, values: Mapping[str, Any]) -> Any:
-    """An instance of a kind, from plain numbers in the units of its fields' types."""
+    """An instance of a kind, from plain numbers in the units of its fields' types, and mappings of them."""
     hints = typing.get_type_hints(kind)
     return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
 
@@ -69,8 +72,10 @@ def sourced(where: str) -> type:
 
 
 def _typed(hint: Any, value: Any) -> Any:
-    """The number as the quantity its field is declared to be, be it optional or not."""
+    """The number as the quantity its field is declared to be, optional or not; a mapping as its class."""
     for option in (hint, *typing.get_args(hint)):
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            return revive(option, value)
         if isinstance(option, type) and hasattr(option, "parse") and value is not None:
             return option.parse(value) if isinstance(value, str) else option(value)
     return value

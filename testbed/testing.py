@@ -1,17 +1,26 @@
-"""Fakes for testing faults without a kernel, for us and for whoever writes a fault of their own."""
+"""For testing faults and networks, ours and those of others: a fake without a kernel, and a kernel."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from testbed.faults import State, layered
-from testbed.job import Job, Shape
+from testbed.faults import State
+from testbed.job import OUT, Job
+from testbed.kernel import build
+from testbed.kernel.boot import Machine, boot
+from testbed.layers import Layers
+from testbed.venues.guest import begin, environment
 
 
-class FakeNet:
+class FakeNet(Layers):
     """A network that only remembers what is in force; it keeps the promises of `testbed.faults.Net`.
 
     `state()` is what a real network's state would be compared by: equal before and after a fault
@@ -19,35 +28,8 @@ class FakeNet:
     """
 
     def __init__(self, job: Job) -> None:
-        self.job = job
-        self._layers: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        self._downs: Counter[str] = Counter()
+        super().__init__(job)
         self._stops: Counter[tuple[str, str]] = Counter()
-
-    @contextmanager
-    def shaped(self, link: str, direction: str = "both", **change: Any) -> Iterator[None]:
-        """Change fields of a link's shape; KeyError for an unknown link, TypeError for an unknown field."""
-        found = self.job.link(link)
-        layered(found.a_to_b, [change])
-        ways = [way for way in ("forward", "backward") if direction in ("both", way)]
-        for way in ways:
-            self._layers.setdefault((found.name, way), []).append(change)
-        try:
-            yield
-        finally:
-            for way in ways:
-                layers = self._layers[found.name, way]
-                del layers[next(i for i, layer in enumerate(layers) if layer is change)]
-
-    @contextmanager
-    def down(self, link: str) -> Iterator[None]:
-        """Take a link down; KeyError for an unknown one."""
-        name = self.job.link(link).name
-        self._downs[name] += 1
-        try:
-            yield
-        finally:
-            self._downs[name] -= 1
 
     @contextmanager
     def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> Iterator[None]:
@@ -62,12 +44,6 @@ class FakeNet:
         finally:
             self._stops.subtract((node, name) for name in names)
 
-    def shape(self, link: str, direction: str) -> Shape:
-        """The shape in force for one direction of a link, `forward` or `backward`."""
-        found = self.job.link(link)
-        planned = found.a_to_b if direction == "forward" else found.b_to_a
-        return layered(planned, self._layers.get((found.name, direction), []))
-
     def state(self) -> State:
         """By node: the shapes it sends with, the links it has up, and what runs on it."""
         state: State = {
@@ -81,5 +57,35 @@ class FakeNet:
         for link in self.job.links:
             for node, way in ((link.a, "forward"), (link.b, "backward")):
                 state[node]["queues"].append((link.name, self.shape(link.name, way)))
-                state[node]["interfaces"].append((link.name, not self._downs[link.name]))
+                state[node]["interfaces"].append((link.name, not self.is_down(link.name)))
         return state
+
+
+def booted(job: Job, module: str, memory_bytes: int = 2**30) -> Iterator[dict[str, Any]]:
+    """Boot a guest, call `run(job)` of a module in it, and yield what that tells as it comes.
+
+    The module is imported in the guest with the paths of this interpreter, and talks by
+    `testbed.emulate.guest.tell`. RuntimeError with all that the console said if it fails.
+    """
+    kernel = build.ensure(lambda *_: None)
+    machine = Machine(memory_bytes=memory_bytes, clock=job.clock, seed=job.seed, epoch_ns=job.epoch_ns)
+    ours = str(Path(__file__).parents[1])
+    paths = os.pathsep.join(path for path in (*sys.path, ours) if Path(path).is_dir())
+    said: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="testbed-") as name:
+        out, scratch = Path(name, "out"), Path(name, "scratch")
+        for folder in (out, scratch):
+            folder.mkdir()
+        (out / "job.json").write_text(job.dumps())
+        settings = environment() | {"PYTHONPATH": paths}
+        with boot(kernel, machine, begin(module, mounts=(OUT,)), settings, scratch, [out]) as guest:
+            assert guest.stdout is not None
+            for line in guest.stdout:
+                text = line.decode(errors="replace").rstrip()
+                message = json.loads(text[1:]) if text.startswith("@{") else {}
+                if message and "failed" not in message:
+                    yield message
+                    continue
+                said.append(text)
+        if guest.wait() != 0 or any(line.startswith("@{") for line in said):
+            raise RuntimeError("\n".join(said))

@@ -7,6 +7,7 @@ nobody can tell from the file which. The standard library only, for the guest re
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from testbed.refusal import Wrong, quoted
 _DIGITS = 30  # more than any quantity has, and few enough to be read in no time
 _QUANTITY = re.compile(rf"\s*([+-]?[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{_DIGITS}}})?)\s*([A-Za-zµ%/]*)\s*")
 _INT64_MOST = 2**63 - 1
+_UINT32_MOST = 2**32 - 1  # packets that the kernel's queues can be told of
+_BDP_MOST = 1000
 
 
 class UnitError(Wrong):
@@ -38,6 +41,7 @@ class Quantity:
     bare: ClassVar[str]  # the unit offered to somebody who wrote none
     most: ClassVar[Fraction] = Fraction(_INT64_MOST)
     most_shown: ClassVar[str]
+    number: ClassVar[str] = r"\d+(\.\d+)?"  # of a JSON Schema, without its unit
 
     @classmethod
     def parse(cls, text: object) -> Self:
@@ -97,7 +101,7 @@ class Quantity:
         units = "|".join(re.escape(unit) for unit in cls.units)
         return {
             "description": f"a {cls.noun} with its unit",
-            "anyOf": [{"type": "string", "pattern": rf"^\s*\+?\d+(\.\d+)?\s*({units})\s*$"}, {"const": 0}],
+            "anyOf": [{"type": "string", "pattern": rf"^\s*\+?{cls.number}\s*({units})\s*$"}, {"const": 0}],
             "examples": [cls.example],
         }
 
@@ -206,6 +210,7 @@ class Share(Quantity, float):
     noun, example, bare, most_shown = "share", "1%", "%", "100%"
     units: ClassVar = {"%": Fraction(1, 100)}
     most = Fraction(1)
+    number = r"0*(100(\.0+)?|\d{1,2}(\.\d+)?)"
 
     def shown(self) -> str:
         """As one writes it."""
@@ -224,42 +229,85 @@ class Share(Quantity, float):
 
 @dataclass(frozen=True)
 class Queue:
-    """How much may wait: a time at the link's rate, or a number of packets; one of them is None."""
+    """How much may wait: packets, bytes, a time at the link's rate, or bandwidth-delay products.
+
+    One of them is given and the others are None.
+    """
 
     ns: int | None = None
     packets: int | None = None
+    size: int | None = None
+    bdp: float | None = None
+
+    example: ClassVar[str] = "100ms"
+    examples: ClassVar[tuple[str, ...]] = ("100ms", "200p", "64KiB", "1bdp")
 
     @classmethod
     def parse(cls, text: object) -> Queue:
-        """Read "100ms" or "200p"; UnitError says what to write instead."""
+        """Read "100ms", "200p", "64KiB" or "1.5bdp"; UnitError says what to write instead."""
         if isinstance(text, Queue):
             return text
-        match = _QUANTITY.fullmatch(str(text)) if isinstance(text, (int, str)) else None
+        match = _QUANTITY.fullmatch(str(text)) if isinstance(text, (int, float, str)) else None
         if match is None or isinstance(text, bool):
-            raise UnitError(f"{quoted(text)} is not a queue", "write for example 100ms or 200p", "100ms")
+            raise cls._error(
+                f"{quoted(text)} is not a queue", f"write for example {' or '.join(cls.examples)}"
+            )
         number, unit = match.groups()
         if not unit:
-            hint = f"did you mean {number}p (packets) or {number}ms?"
-            raise UnitError(f"{quoted(text)} has no unit", hint, "100ms")
-        if unit not in ("p", "packet", "packets"):
-            length = Duration.parse(text)
-            if not length:
-                raise UnitError(f"{quoted(text)} leaves no room", "write for example 100ms or 1p", "100ms")
-            return cls(ns=length.ns)
-        count = Fraction(number)
-        if count < 1 or count.denominator != 1 or count > _INT64_MOST:
-            raise UnitError(f"{quoted(text)} is no number of packets", "write for example 200p", "100ms")
-        return cls(packets=int(count))
+            raise cls._error(
+                f"{quoted(text)} has no unit", f"did you mean {number}p (packets), {number}KiB or {number}ms?"
+            )
+        if unit in ("p", "packet", "packets"):
+            return cls(packets=cls._packets(Fraction(number), text))
+        if unit.lower() == "bdp":
+            found = cls(bdp=float(number))
+        elif unit in Size.units:
+            found = cls(size=int(Size.parse(text)))
+        elif {unit, unit.lower()} & {*Duration.units, *Duration.traps}:
+            found = cls(ns=int(Duration.parse(text)))
+        else:
+            known = ", ".join(("p", "bdp", *Size.units, *Duration.units))
+            raise cls._error(
+                f"{quoted(text)} has the unit {unit}, not one of {known}", f"write for example {cls.example}"
+            )
+        room = found.ns or found.size or found.bdp or 0
+        if room <= 0:
+            raise cls._error(f"{quoted(text)} leaves no room", "write for example 100ms or 1p")
+        if found.bdp is not None and found.bdp > _BDP_MOST:
+            raise cls._error(f"{quoted(text)} is too much", f"write a queue of at most {_BDP_MOST}bdp")
+        return found
 
-    def to_packets(self, rate_bps: int, mtu_bytes: int = 1514) -> int:
-        """How many packets of `mtu_bytes` it holds on a link of `rate_bps`, rounded up; at least 1."""
-        if self.packets is not None:
-            return self.packets
-        return max(1, -(-(self.ns or 0) * rate_bps // (8 * 10**9 * mtu_bytes)))
+    @classmethod
+    def _packets(cls, count: Fraction, text: object) -> int:
+        if count < 1 or count.denominator != 1 or count > _UINT32_MOST:
+            raise cls._error(f"{quoted(text)} is no number of packets", "write for example 200p")
+        return int(count)
+
+    @classmethod
+    def _error(cls, what: str, hint: str) -> UnitError:
+        return UnitError(what, hint, cls.example)
+
+    def to_bytes(self, rate_bps: int, round_trip_ns: int, frame_bytes: int = 1514) -> int:
+        """How many bytes it is on a link of `rate_bps`, rounded up; room for one frame at least.
+
+        A bandwidth-delay product is the rate times `round_trip_ns`. What is given in bytes is as given.
+        """
+        if self.size is not None:
+            return self.size
+        ns = Fraction(repr(self.bdp)) * round_trip_ns if self.bdp is not None else Fraction(self.ns or 0)
+        return max(frame_bytes, math.ceil(ns * rate_bps / (8 * 10**9)))
 
     def shown(self) -> str:
         """As one writes it."""
-        return f"{self.packets}p" if self.packets is not None else show_duration(self.ns or 0)
+        if self.packets is not None:
+            return f"{self.packets}p"
+        if self.size is not None:
+            return show_size(self.size)
+        return (
+            f"{_decimal(Fraction(repr(self.bdp)))}bdp"
+            if self.bdp is not None
+            else show_duration(self.ns or 0)
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
@@ -267,12 +315,12 @@ class Queue:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
-        units = "|".join(("p", "packets?", *Duration.units))
+        units = "|".join(("p", "packets?", "bdp", *Size.units, *Duration.units))
         return {
-            "description": "a queue's length, as a time at the link's rate or in packets",
+            "description": "a queue's length: packets, bytes, a time at the rate, or multiples of the BDP",
             "type": "string",
             "pattern": rf"^\s*\+?\d+(\.\d+)?\s*({units})\s*$",
-            "examples": ["100ms", "200p"],
+            "examples": list(cls.examples),
         }
 
 
@@ -287,10 +335,13 @@ def show_rate(bps: int) -> str:
 
 
 def show_size(size: int) -> str:
-    """The shortest exact way to write a size: 65536 -> "64KiB"."""
+    """A short and exact way to write a size: 65536 -> "64KiB", 12500 -> "12.5kB"."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size and size % scale == 0:
             return f"{size // scale}{unit}"
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= scale and size % (scale // 100) == 0:
+            return f"{_decimal(Fraction(size, scale))}{unit}"
     return f"{int(size)}B"
 
 

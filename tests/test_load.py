@@ -73,11 +73,11 @@ def test_the_topology_of_the_demo_loads():
         "transit": 64510,
     }
     assert topology.exchanges["ix"].route_server is True
-    assert topology.access["lte"].down.loss == pytest.approx(0.0001)
+    assert topology.access["lte"].down.loss.parameters == pytest.approx((0.0001,))
     assert topology.access["cable"].up.queue.ns == 150_000_000
     assert topology.ocas["oca-n1"].rate == 10**10
     assert topology.cdn.oca_asn == 64601
-    assert [wire.name for wire in topology.links][2] == "north.core--ix"
+    assert topology.wire_name(topology.links[2]) == "north.core--ix"
 
 
 def test_the_scenario_of_the_demo_loads():

@@ -14,7 +14,7 @@ from testbed import model
 from testbed.job import Job
 from testbed.kernel.boot import PROGRAMS_PATH
 from testbed.plan import plan
-from testbed.plan.addresses import Block, Pairs, PlanError, exchange_lan
+from testbed.plan.addresses import PlanError, Pool, Taken
 from testbed.plan.pki import Authority
 
 ROOT = Path(__file__).parent.parent
@@ -36,8 +36,12 @@ def described(job):
     """The plan as text: everything but keys, certificates and the sizes of segments."""
     lines = []
     for node in job.nodes:
-        lines.append(f"{node.name}: {node.role} AS{node.asn} {node.isp or '-'} {node.address}")
-        lines += [f"  {i.name} {i.mac} {i.address} to {i.peer} {i.shape}" for i in node.interfaces]
+        own = f"{node.address or '-'} {node.address6 or '-'}{' stp' if node.stp else ''}"
+        lines.append(f"{node.name}: {node.role} AS{node.asn} {node.isp or '-'} {own}")
+        for i in node.interfaces:
+            vlan = f" VLAN {i.vlan}" if i.vlan else ""
+            lines.append(f"  {i.name} {i.mac} {i.address or '-'} {i.address6 or '-'} mtu {i.mtu}{vlan} to {i.peer}")
+            lines.append(f"    {i.shape}")
         lines += [f"  route {route.prefix} via {route.via}" for route in node.routes]
         for process in node.processes:
             told = json.dumps(process.config, sort_keys=True) if process.service else " ".join(process.argv)
@@ -135,15 +139,10 @@ def test_the_authority_signs_what_clients_verify():
 
 
 def test_running_out_of_addresses_is_said():
-    pairs = Pairs(ipaddress.IPv4Network("10.0.0.0/30"), "links of north")
-    assert pairs.take() == ("10.0.0.0/31", "10.0.0.1/31")
-    pairs.take()
-    with pytest.raises(PlanError, match="links of north: more than the 2"):
-        pairs.take()
-    with pytest.raises(PlanError, match="239 networks"):
-        Block("far", 240)
-    with pytest.raises(PlanError, match="15 exchanges"):
-        exchange_lan(16)
+    pool = Pool(ipaddress.IPv4Network("10.0.0.0/30"), 31, "links of north", Taken())
+    assert [pool.take(), pool.take()] == [10 << 24, (10 << 24) + 2]
+    with pytest.raises(PlanError, match="links of north: more than the 2 that 10.0.0.0/30 has room for; use"):
+        pool.take()
 
 
 if __name__ == "__main__":

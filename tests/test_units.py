@@ -55,11 +55,21 @@ def test_a_quantity_is_read_with_its_unit(kind, text, value):
         (Share, 5, "5 has no unit; did you mean 5%?"),
         (Share, "101%", "'101%' is too much; write a share of at most 100%"),
         (Size, "1e3B", "'1e3B' is not a size; write for example 64KiB"),
-        (Queue, 50, "50 has no unit; did you mean 50p (packets) or 50ms?"),
+        (Queue, 50, "50 has no unit; did you mean 50p (packets), 50KiB or 50ms?"),
         (Queue, "0ms", "'0ms' leaves no room; write for example 100ms or 1p"),
         (Queue, "1.5p", "'1.5p' is no number of packets; write for example 200p"),
         (Queue, "-1ms", "'-1ms' is negative; write a duration of at least 0"),
-        (Queue, [], "a list is not a queue; write for example 100ms or 200p"),
+        (Queue, "0KiB", "'0KiB' leaves no room; write for example 100ms or 1p"),
+        (Queue, "0bdp", "'0bdp' leaves no room; write for example 100ms or 1p"),
+        (Queue, "-2bdp", "'-2bdp' leaves no room; write for example 100ms or 1p"),
+        (Queue, "1001bdp", "'1001bdp' is too much; write a queue of at most 1000bdp"),
+        (Queue, "4294967296p", "'4294967296p' is no number of packets; write for example 200p"),
+        (
+            Queue,
+            "5 pints",
+            "'5 pints' has the unit pints, not one of p, bdp, B, kB, KB, MB, GB, KiB, MiB, GiB, ns",
+        ),
+        (Queue, [], "a list is not a queue; write for example 100ms or 200p or 64KiB or 1bdp"),
     ],
 )
 def test_what_is_no_quantity_says_what_to_write_instead(kind, text, message):
@@ -88,6 +98,8 @@ def test_a_quantity_of_another_kind_is_not_taken_for_one(text):
         (units.show_rate(0), "0bit"),
         (units.show_rate(1_234_567_000), "1234.567mbit"),
         (units.show_size(65536), "64KiB"),
+        (units.show_size(62_500_000), "62.5MB"),
+        (units.show_size(1514), "1514B"),
         (units.show_share(0.005), "0.5%"),
         (units.show_share(1e-9), "0.0000001%"),
         (units.show_share(1.0), "100%"),
@@ -118,7 +130,12 @@ def test_a_share_that_is_shown_is_read_again(share):
 
 
 @given(
-    st.one_of(st.builds(Queue, packets=st.integers(1, 10**9)), st.builds(Queue, ns=st.integers(1, 10**15)))
+    st.one_of(
+        st.builds(Queue, packets=st.integers(1, 10**9)),
+        st.builds(Queue, ns=st.integers(1, 10**15)),
+        st.builds(Queue, size=st.integers(1, 10**12)),
+        st.builds(Queue, bdp=st.integers(1, 10**9).map(lambda parts: parts / 10**6)),
+    )
 )
 def test_a_queue_that_is_shown_is_read_again(queue):
     assert Queue.parse(queue.shown()) == queue
@@ -135,22 +152,26 @@ def test_whatever_is_written_is_read_or_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("queue", "rate_bps", "packets"),
+    ("queue", "rate_bps", "round_trip_ns", "size"),
     [
-        ("200p", 1, 200),
-        ("200 packets", 10**9, 200),
-        ("100ms", 10**9, 8257),  # 12.5 MB in packets of 1514 bytes, rounded up
-        ("12112ns", 10**9, 1),
-        ("12113ns", 10**9, 2),
-        ("1ms", 1000, 1),
+        ("64KiB", 1, 0, 65536),
+        ("100B", 10**9, 0, 100),
+        ("100ms", 10**9, 0, 12_500_000),
+        ("12112ns", 10**9, 0, 1514),
+        ("12113ns", 10**9, 0, 1515),  # rounded up
+        ("1ms", 1000, 0, 1514),  # room for one frame
+        ("1bdp", 50_000_000, 40_000_000, 250_000),
+        ("0.5bdp", 50_000_000, 40_000_000, 125_000),
+        ("4bdp", 50_000_000, 40_000_000, 1_000_000),
+        ("0.001bdp", 50_000_000, 40_000_000, 1514),
     ],
 )
-def test_a_queue_holds_so_many_packets(queue, rate_bps, packets):
-    assert Queue.parse(queue).to_packets(rate_bps) == packets
+def test_a_queue_holds_so_many_bytes(queue, rate_bps, round_trip_ns, size):
+    assert Queue.parse(queue).to_bytes(rate_bps, round_trip_ns) == size
 
 
 @given(st.integers(1, 10**10), st.integers(1, 10**12))
 def test_a_queue_of_a_time_holds_at_least_that_time(ns, rate_bps):
-    packets = Queue(ns=ns).to_packets(rate_bps)
-    assert packets * 1514 * 8 * 10**9 >= ns * rate_bps
-    assert packets == 1 or (packets - 1) * 1514 * 8 * 10**9 < ns * rate_bps
+    size = Queue(ns=ns).to_bytes(rate_bps, 0)
+    assert size * 8 * 10**9 >= ns * rate_bps
+    assert size == 1514 or (size - 1) * 8 * 10**9 < ns * rate_bps

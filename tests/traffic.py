@@ -1,29 +1,113 @@
-"""Plain senders and receivers for tests that measure links; they run inside the guest."""
+"""Plain senders and receivers for tests that measure links; they run inside the guest.
 
+A time `after_ns` counts from when the service is started, a second or two before the scenario.
+"""
+
+import signal
 import socket
+import struct
 import time
+from pathlib import Path
+
+from pyroute2.netlink.rtnl import rtmsg
+
+from testbed.emulate.netlink import NLM_F_CREATE, NLM_F_REPLACE, Netlink
 
 PORT = 9000
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # beyond what net.core allows everybody
+_RTM_NEWROUTE, _STATIC, _UNICAST, _MAIN = 24, 4, 1, 254
 
 
 def send(config):
-    """Send UDP datagrams of `sizes` bytes (of frame), each `count` times, `every_ns` apart."""
+    """Send UDP datagrams, `count` of each of `sizes` (bytes of frame), `burst` of them every `every_ns`."""
+    burst = config.get("burst", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
-        out.sendto(bytes(18), (config["to"], PORT))  # has the neighbours' addresses resolved
+        out.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 1 << 28)
+        out.bind(("0.0.0.0", PORT))  # what the other end sends comes here, and nobody answers with ICMP
+        out.connect((config["to"], PORT))
         due = time.time_ns() + config["after_ns"]
+        time.sleep(config["after_ns"] / 1e9 - 1)
+        out.send(bytes(18))  # has the neighbours' addresses resolved, when the other end is there
         for size in config["sizes"]:
-            for number in range(config["count"]):
-                payload = number.to_bytes(4) + bytes(size - 46)  # no two alike, so that each can be followed
+            padding = bytes(size - 46)  # Ethernet 14, IPv4 20, UDP 8, number 4
+            for first in range(0, config["count"], burst):
                 if (ahead := due - time.time_ns()) > 0:
                     time.sleep(ahead / 1e9)
-                out.sendto(payload, (config["to"], PORT))
+                for number in range(first, min(first + burst, config["count"])):
+                    out.send(number.to_bytes(4) + padding)  # no two alike, so that each can be followed
                 due += config["every_ns"]
+        signal.pause()
 
 
 def sink(_config):
     """Receive nothing, so that nobody answers with ICMP; the socket buffer overflows unseen."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as into:
         into.bind(("0.0.0.0", PORT))
-        while True:
-            time.sleep(3600)
+        signal.pause()
+
+
+def stream(config):
+    """Send over one TCP connection for `lasts_ns`, or `bytes` of it, under a congestion control by name.
+
+    `buffer_bytes` is what the sender may have in flight and in waiting; `sysctls` are those of its
+    namespace, below net.ipv4.
+    """
+    _set(config)
+    with socket.socket() as out:
+        out.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, config["congestion"].encode())
+        out.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, config["buffer_bytes"])
+        time.sleep(config["after_ns"] / 1e9)
+        out.connect((config["to"], PORT))
+        block = memoryview(bytes(1 << 20))
+        if "bytes" in config:
+            left = config["bytes"]
+            while left > 0:
+                left -= out.send(block[:left])
+        else:
+            until = time.time_ns() + config["lasts_ns"]
+            while time.time_ns() < until:
+                out.send(block[: 1 << 17])
+            out.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))  # stop now
+
+
+def swallow(config):
+    """Take what `stream` sends and throw it away, woken only when `take_bytes` have come.
+
+    Few system calls are cheap; a receiver that slept between its reads would be as cheap, but the kernel
+    puts acknowledgements off while data lies unread that was asked for (SO_RCVLOWAT in socket(7)).
+    With `quickack` every segment is acknowledged by itself.
+    """
+    _set(config)
+    if config.get("quickack"):
+        _acknowledge_each(config["to"], config["via"])
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
+        listening.bind(("0.0.0.0", PORT))
+        listening.listen()
+        connection, _ = listening.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, config["take_bytes"])
+        room = bytearray(1 << 23)
+        try:
+            while connection.recv_into(room, 0, socket.MSG_TRUNC):  # thrown away uncopied (tcp(7))
+                pass
+        except ConnectionResetError:
+            return
+
+
+def _set(config):
+    for name, value in config.get("sysctls", {}).items():
+        Path("/proc/sys/net/ipv4", name).write_text(value)
+
+
+def _acknowledge_each(peer, via):
+    """Give the way back to the sender the attribute `quickack 1` (ip-route(8))."""
+    route = rtmsg.rtmsg()
+    route["header"]["type"], route["header"]["flags"] = _RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE
+    route["family"], route["dst_len"], route["table"] = socket.AF_INET, 31, _MAIN
+    route["proto"], route["type"], route["scope"] = _STATIC, _UNICAST, 0
+    route["attrs"] = [
+        ("RTA_DST", peer), ("RTA_GATEWAY", via), ("RTA_METRICS", {"attrs": [("RTAX_QUICKACK", 1)]}),
+    ]  # fmt: skip
+    netlink = Netlink()
+    netlink.ask(route)
+    netlink.close()

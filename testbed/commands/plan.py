@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from testbed import pipeline, registry
 from testbed.commands import options
+from testbed.impairments import shown
 from testbed.terminal import Format, table
-from testbed.units import Quantity, show_duration, show_rate
+from testbed.units import Quantity, show_duration
 
 if TYPE_CHECKING:
-    from testbed.job import Job, Shape
+    from testbed.job import Interface, Job
 
 
 def plan(
-    scenario: options.Scenario,
+    file: Annotated[Path, typer.Argument(help="A scenario or a topology.", metavar="FILE")],
     seed: options.Seed = None,
     set: options.Sets = None,
     clock: options.Clock = options.ClockKind.virtual,
@@ -23,11 +27,15 @@ def plan(
 ) -> None:
     """Show the resolved network, its links, sessions, faults and checks; nothing is run.
 
-    As JSON it is the job that a run would carry out, addresses, configuration files and all.
+    Of a topology alone it is the network. As JSON it is the job that a run would carry out, addresses,
+    configuration files and all.
 
     Example: testbed plan scenarios/oca-crash.yaml -f json
     """
-    job = pipeline.plan(scenario, seed, set, clock.value)
+    if pipeline.top_level_keys(file) & pipeline.SCENARIO_KEYS or set or not file.is_file():
+        job = pipeline.plan(file, seed, set, clock.value)
+    else:
+        job = pipeline.bare(file, seed, clock.value)
     if format is Format.json:
         print(job.dumps(), end="")
     else:
@@ -36,8 +44,12 @@ def plan(
 
 def show(job: Job) -> None:
     """Print a job for people."""
-    lasts = show_duration(job.duration_ns)
-    print(f"{job.scenario} on {job.topology}: {lasts}, seed {job.seed}, {job.clock} clock\n")
+    what = (
+        f"{job.scenario} on {job.topology}: {show_duration(job.duration_ns)}"
+        if job.duration_ns
+        else job.topology
+    )
+    print(f"{what}, seed {job.seed}, {job.clock} clock\n")
     table(
         "nodes",
         ("node", "role", "AS", "address", "interfaces", "runs"),
@@ -46,10 +58,8 @@ def show(job: Job) -> None:
                 node.name,
                 node.role,
                 node.asn or "",
-                node.address,
-                "\n".join(
-                    f"{port.name} {port.address or '(port)'} to {port.peer}" for port in node.interfaces
-                ),
+                "\n".join(filter(None, (node.address, node.address6))),
+                "\n".join(f"{port.name} {_addresses(port)} to {port.peer}" for port in node.interfaces),
                 "\n".join(process.name for process in node.processes),
             )
             for node in job.nodes
@@ -58,7 +68,7 @@ def show(job: Job) -> None:
     table(
         "links",
         ("link", "relation", "there", "back"),
-        ((link.name, link.relation, _shape(link.a_to_b), _shape(link.b_to_a)) for link in job.links),
+        ((link.name, link.relation, shown(link.a_to_b), shown(link.b_to_a)) for link in job.links),
     )
     table(
         "sessions",
@@ -80,6 +90,11 @@ def show(job: Job) -> None:
     )
 
 
+def _addresses(port: Interface) -> str:
+    own = ", ".join(filter(None, (port.address, port.address6)))
+    return own or (f"(port in VLAN {port.vlan})" if port.vlan else "(port)")
+
+
 def _bounds(planned: Mapping[str, Any]) -> str:
     """A check's bounds, quantities as one writes them."""
     kind, values = planned["kind"], {name: value for name, value in planned.items() if name != "kind"}
@@ -88,12 +103,3 @@ def _bounds(planned: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {value.shown() if isinstance(value, Quantity) else value}" for name, value in given.items()
     )
-
-
-def _shape(shape: Shape) -> str:
-    parts = [show_rate(shape.rate_bps)] if shape.rate_bps else []
-    parts.append(
-        show_duration(shape.delay_ns) + (f" ± {show_duration(shape.jitter_ns)}" if shape.jitter_ns else "")
-    )
-    parts += [f"loss {100 * shape.loss.parameters[0]:g}%"] if shape.loss else []
-    return ", ".join([*parts, f"queue {shape.queue_packets} packets"])

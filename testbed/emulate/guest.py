@@ -2,12 +2,14 @@
 
 Run as `python -m testbed.emulate.guest` by the guest kernel, with the host's files below a read-only
 root and the run folder as the one place of the host that can be written to. Messages to the host are
-console lines that start with "@" and go on in JSON.
+console lines that start with "@" and go on in JSON. What is done with the job is the `run` of
+testbed.emulate.play, or of the module named on the command line.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import sys
@@ -75,15 +77,13 @@ def tell(**message: Any) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Run the job of the folder named on the command line, and power off whatever happens."""
+def main(module: str = "testbed.emulate.play") -> None:
+    """Run the job of the run folder, and power off whatever happens."""
     os.environ.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     try:
         prepare()
-        # pyroute2 reads /proc when it is imported
-        from testbed.emulate.play import run
-
-        run(Job.read(Path(OUT)))
+        # not before: pyroute2 reads /proc when it is imported
+        importlib.import_module(module).run(Job.read(Path(OUT)))
     except BaseException as error:  # noqa: BLE001 - process 1 must not die, or the kernel panics
         tell(failed=f"{type(error).__name__}: {error}")
         traceback.print_exc()
@@ -93,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,8 +1,8 @@
 """The emulated network: a namespace a node, a veth pair a link, and what faults may do to them.
 
-Shapes, link states and processes can be changed only through the context managers here, which keep
-every change in force as a layer and render all layers of a thing together. So overlapping faults
-may end in any order, and what is left after the last one is what was there before the first.
+Shapes, link states and processes can be changed only through context managers, which keep every
+change in force as a layer and render all layers of a thing together. So overlapping faults may end
+in any order, and what is left after the last one is what was there before the first.
 """
 
 from __future__ import annotations
@@ -10,177 +10,261 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import hashlib
+import ipaddress
+import itertools
+import os
+import resource
 import struct
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from pyroute2.netlink.rtnl import ifaddrmsg, ifinfmsg, rtmsg
 
 from testbed import namespaces
-from testbed.emulate import shaping
-from testbed.emulate.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink
+from testbed.emulate import rtnetlink, shaping
+from testbed.emulate.netlink import Netlink, Request, request
 from testbed.emulate.processes import Processes
-from testbed.faults import State, layered
-from testbed.job import Job, Link, Node, Shape
+from testbed.faults import State
+from testbed.job import Interface, Job, Link, Node, Shape
+from testbed.layers import Layers
 
-RTM_NEWLINK, RTM_SETLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_GETROUTE = 16, 19, 18, 20, 24, 26
-IFF_UP = 1
-_PERMANENT, _STATIC, _UNICAST, _MAIN = 0x80, 4, 1, 254
-_MTU = 1500
-_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
-_SYSCTLS = {
+_SIOCETHTOOL, _ETHTOOL_GLINK, _ETHTOOL_STXCSUM = 0x8946, 0x0A, 0x17
+_NEIGHBOURS = 1 << 17  # all namespaces share one table of each family, and its limits
+_FILES_A_NODE, _FILES_BESIDES = 2, 512  # of a node: its namespace and its socket
+_BRIDGE = rtnetlink.LOOPBACK + 1  # the number of a switch's bridge
+_TREE_POLL_S, _SETTLE_POLL_S = 1.0, 0.001
+_PATIENCE_S = 60.0
+_SOME_INDEX, _SOME_SEED = 0x5EED1DE5, 0x5EED_0123_89AB_5EED  # found in nothing else that is encoded
+
+# By interface; one that is new takes what `default` says.
+_IPV4 = {
     # one hop's answer must not depend on another interface's, and replies leave where routes say
-    "net/ipv4/conf/all/rp_filter": "0",
-    "net/ipv4/conf/default/rp_filter": "0",
-    "net/ipv4/conf/all/arp_ignore": "1",
-    "net/ipv4/conf/all/arp_announce": "2",
-    "net/ipv6/conf/all/disable_ipv6": "1",
-    "net/ipv4/ip_no_pmtu_disc": "0",
+    "rp_filter": "0",
+    "arp_ignore": "1",
+    "arp_announce": "2",
+}
+# Addresses are the plan's, and hold at once: nobody probes for duplicates (RFC 4862, 5.4) or asks routers.
+_IPV6 = {
+    "accept_dad": "0",
+    "dad_transmits": "0",
+    "accept_ra": "0",
+    "router_solicitations": "0",
 }
 
 
-class Network:
+class Network(Layers):
     """A running network; it is what a fault is given as `net`."""
 
     def __init__(self, job: Job, logs: Path, nodes: Path) -> None:
-        self.job = job
+        super().__init__(job)
         self.processes = Processes(job, self.namespace, logs, nodes)
+        self._built: dict[str, Node] = {}
+        self._wired: dict[str, Link] = {}
         self._namespaces: dict[str, int] = {}
         self._sockets: dict[str, Netlink] = {}
-        self._indexes: dict[tuple[str, str], int] = {}
-        self._layers: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        self._downs: dict[str, int] = {}
+        self._indexes: dict[str, dict[str, int]] = {}  # by node, by interface
+        self._stencils: dict[str, list[Request]] = {}  # by shape
+        self._numbers = itertools.count(_BRIDGE + 1)
 
     def namespace(self, node: str) -> int:
         """The file descriptor that holds a node's namespace open."""
         return self._namespaces[node]
 
+    def socket(self, node: str) -> Netlink:
+        """A socket to the routing subsystem of a node's namespace."""
+        return self._sockets[node]
+
     def index(self, node: str, interface: str) -> int:
         """The kernel's number of an interface in its node's namespace."""
-        return self._indexes[node, interface]
+        return self._indexes[node][interface]
 
     def build(self) -> None:
         """Make every node and link of the job; NetlinkError says what the kernel refused."""
-        for node in self.job.nodes:
-            self._namespaces[node.name] = namespaces.create()
-            with namespaces.inside(self._namespaces[node.name]):
-                self._sockets[node.name] = Netlink()
-                for name, value in _SYSCTLS.items():
-                    Path("/proc/sys", name).write_text(value)
-                if node.forwards:
-                    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        # asked from outside all nodes: the kernel refuses a name that exists where the question comes from
-        outside = Netlink()
-        outside.ask(*(self._pair(link) for link in self.job.links))
-        outside.close()
-        for node in self.job.nodes:
-            self._configure(node)
+        self.become(self.job)
 
-    def _pair(self, link: Link) -> ifinfmsg.ifinfmsg:
-        a, b = (
-            next(i for i in self.job.node(name).interfaces if i.name == interface)
-            for name, interface in ((link.a, link.a_interface), (link.b, link.b_interface))
+    def become(self, job: Job) -> None:
+        """Be the network of another job: what it lacks goes, what it has more is made, the rest runs on."""
+        nodes = {node.name: node for node in job.nodes}
+        links = {link.name: link for link in job.links}
+        self._remove(
+            [name for name in self._built if name not in nodes],
+            [name for name in self._wired if name not in links],
         )
-        peer = {"attrs": [
-            ("IFLA_IFNAME", b.name), ("IFLA_ADDRESS", b.mac), ("IFLA_NET_NS_FD", self._namespaces[link.b]),
-            ("IFLA_MTU", _MTU), ("IFLA_GSO_MAX_SEGS", 1),
-        ]}  # fmt: skip
-        return _message(
-            ifinfmsg.ifinfmsg, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
-            ("IFLA_IFNAME", a.name),
-            ("IFLA_ADDRESS", a.mac),
-            ("IFLA_NET_NS_FD", self._namespaces[link.a]),
-            ("IFLA_MTU", _MTU),
-            ("IFLA_GSO_MAX_SEGS", 1),
-            ("IFLA_LINKINFO", {"attrs": [
-                ("IFLA_INFO_KIND", "veth"),
-                ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]}),
-            ]}),
-        )  # fmt: skip
+        self.job = job
+        new = [node for node in job.nodes if node.name not in self._built]
+        self._create(new)
+        wires = [link for link in job.links if link.name not in self._wired]
+        ends = {(link.a, link.a_interface) for link in wires} | {(link.b, link.b_interface) for link in wires}
+        self._built, self._wired = nodes, links
+        self._connect(wires)
+        for node in job.nodes:
+            fresh = [i for i in node.interfaces if (node.name, i.name) in ends]
+            self._configure(node, fresh, new=node in new)
+        self._settle(sorted(ends))
 
-    def _configure(self, node: Node) -> None:
-        socket = self._sockets[node.name]
-        if node.bridge:
-            information = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": [
-                ("IFLA_BR_STP_STATE", 0), ("IFLA_BR_MCAST_SNOOPING", 0),
-            ]})]}  # fmt: skip
-            socket.ask(_message(
-                ifinfmsg.ifinfmsg, RTM_NEWLINK, NLM_F_CREATE,
-                ("IFLA_IFNAME", "br0"), ("IFLA_ADDRESS", _bridge_mac(node)), ("IFLA_LINKINFO", information),
-            ))  # fmt: skip
-        indexes = _indexes(socket)
-        for interface in node.interfaces:
-            self._indexes[node.name, interface.name] = indexes[interface.name]
-        requests = [_up(indexes["lo"])]
-        if node.bridge:
-            requests.append(_up(indexes["br0"]))
-        for interface in node.interfaces:
+    def close(self) -> None:
+        """Let go of all nodes; the kernel takes down what is in their namespaces."""
+        self._remove(list(self._built), list(self._wired))
+        self._built, self._wired = {}, {}
+
+    def _remove(self, nodes: list[str], links: list[str]) -> None:
+        doomed = set(nodes)
+        for name in links:
+            link = self._wired[name]
+            for node, interface in ((link.a, link.a_interface), (link.b, link.b_interface)):
+                index = self._indexes[node].pop(interface)
+                if node == link.a and not {link.a, link.b} & doomed:  # else it goes with the namespace
+                    self._sockets[node].ask(rtnetlink.gone(index))
+        for name in nodes:
+            self._sockets.pop(name).close()
+            os.close(self._namespaces.pop(name))
+            del self._indexes[name]
+
+    def _create(self, nodes: list[Node]) -> None:
+        """Make the namespaces of nodes, each with the settings of a model of its kind, and a socket in it."""
+        if not nodes:
+            return
+        _make_room(len(self._sockets) + len(nodes))
+        with namespaces.inheriting(), namespaces.returning() as here:
+            models = {forwards: _model(here, forwards=forwards) for forwards in (False, True)}
+            for node in nodes:
+                self._namespaces[node.name] = namespaces.create(models[node.forwards])
+                self._sockets[node.name] = Netlink()
+                if not _has_ipv6(node):  # this is the one setting that no namespace takes from another
+                    _set({"ipv6/conf/all/disable_ipv6": "1"})
+                if node.forwards:  # as routers do: ICMP errors come from where the packet came in, as in IPv6
+                    _set({"ipv4/icmp_errors_use_inbound_ifaddr": "1"})
+                self._indexes[node.name] = {"lo": rtnetlink.LOOPBACK}
+                if node.bridge:
+                    self._indexes[node.name][rtnetlink.BRIDGE] = _BRIDGE
+            for model in models.values():
+                os.close(model)
+
+    def _connect(self, links: list[Link]) -> None:
+        """Make the pairs, all with one socket: their namespaces are named in the requests."""
+        ends = {(node.name, i.name): i for node in self.job.nodes for i in node.interfaces}
+        requests = []
+        for link in links:
+            sides = ((link.a, link.a_interface), (link.b, link.b_interface))
+            a, b = (ends[side] for side in sides)
+            indexes = [self._number(*side) for side in sides]
+            requests.append(
+                rtnetlink.pair(
+                    a, b, (indexes[0], indexes[1]), (self._namespaces[link.a], self._namespaces[link.b])
+                )
+            )
+        # asked in an empty namespace: the kernel refuses names and numbers that are taken where it is asked
+        with namespaces.returning() as here:
+            os.close(namespaces.create(here))
+            outside = Netlink()
+        try:
+            outside.ask(*requests)
+        finally:
+            outside.close()
+
+    def _number(self, node: str, interface: str) -> int:
+        """The number that a new interface will have; choosing it saves asking for it.
+
+        No two are the same: at an end with the number of its peer the kernel takes its time, up to a
+        second, to notice that the link is up (linkwatch_urgent_event in net/core/link_watch.c).
+        """
+        self._indexes[node][interface] = next(self._numbers)
+        return self._indexes[node][interface]
+
+    def _configure(self, node: Node, fresh: list[Interface], *, new: bool) -> None:
+        """Bring up new interfaces, and all else that belongs to a new node."""
+        socket, indexes = self._sockets[node.name], self._indexes[node.name]
+        requests: list[Request] = []
+        if new:
+            requests.append(rtnetlink.up(rtnetlink.LOOPBACK))
+            requests.extend(rtnetlink.address(rtnetlink.LOOPBACK, loopback) for loopback in node.loopbacks)
+            if node.bridge:
+                bridge = indexes[rtnetlink.BRIDGE]
+                requests.extend([rtnetlink.bridge(node, bridge), rtnetlink.up(bridge)])
+        for interface in fresh:
             index = indexes[interface.name]
-            _own_checksums(socket.fileno(), interface.name)
-            master = [("IFLA_MASTER", indexes["br0"])] if node.bridge else []
-            requests.extend(shaping.requests(index, interface.shape, self._seed(node.name, interface.name)))
-            requests.append(_up(index, *master))
-            if interface.address:
-                requests.append(_address(index, interface.address))
-        requests.extend(_address(indexes["lo"], loopback) for loopback in node.loopbacks)
-        requests.extend(_route(route.prefix, route.via) for route in node.routes)
+            # the stack sums what it sends, since no card behind the interface does (ethtool -K tx off)
+            _ethtool(socket, interface.name, _ETHTOOL_STXCSUM)
+            requests.extend(self._shaping(index, interface.shape, self._seed(node.name, interface.name)))
+            requests.append(rtnetlink.up(index, indexes.get(rtnetlink.BRIDGE)))
+            if node.bridge and interface.vlan:
+                requests.extend(rtnetlink.access(index, interface.vlan))
+            requests.extend(_addresses(index, interface))
+        requests.extend(
+            rtnetlink.route(route.prefix, route.via)
+            for route in node.routes
+            if new or any(_reached_through(interface, route.via) for interface in fresh)
+        )
         socket.ask(*requests)
+
+    def _shaping(self, index: int, shape: Shape, seed: int) -> list[Request]:
+        """The requests for a new interface's queues; most are like others but for the number and the seed."""
+        key = repr(shape)
+        if key not in self._stencils:
+            self._stencils[key] = [
+                request(message) for message in shaping.requests(_SOME_INDEX, shape, _SOME_SEED)
+            ]
+        return [stencil._replace(body=_filled(stencil.body, index, seed)) for stencil in self._stencils[key]]
+
+    def _settle(self, ends: list[tuple[str, str]]) -> None:
+        """Return when links just made or brought up carry packets, from the right addresses."""
+        fresh: dict[str, set[int]] = {}
+        for node, interface in ends:
+            fresh.setdefault(node, set()).add(self._indexes[node][interface])
+            # who asks has the kernel look at once (since Linux 6.8); by itself it does for 100 in a second
+            _ethtool(self._sockets[node], interface, _ETHTOOL_GLINK)
+        for node, indexes in fresh.items():
+            until = time.monotonic() + _PATIENCE_S
+            while rtnetlink.unsettled(self._sockets[node], indexes):
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{node}: a link has no carrier after {_PATIENCE_S:g} s")
+                time.sleep(_SETTLE_POLL_S)
 
     def _seed(self, node: str, interface: str) -> int:
         text = f"{self.job.seed} {node} {interface}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
-    # What faults may do.
+    def await_trees(self) -> None:
+        """Return when no port of a bridge with 802.1D is on its way to another state.
 
-    @contextmanager
-    def shaped(self, link: str, direction: str = "both", **change: Any) -> Iterator[None]:
-        """Change fields of a link's `Shape` while inside; `direction` is both, forward or backward."""
-        found = self.job.link(link)
-        ways = [way for way in ("forward", "backward") if direction in ("both", way)]
+        That is 30 s after the start on the standard's timers (IEEE 802.1D-2004, 17.14): a port listens
+        and learns for 15 s each before it forwards.
+        """
+        for node in self.job.nodes:
+            if not (node.bridge and node.stp):
+                continue
+            socket = self._sockets[node.name]
+            while any(state not in rtnetlink.LASTING for _, state in rtnetlink.port_states(socket)):
+                time.sleep(_TREE_POLL_S)
+
+    # What faults may do, besides what they find in Layers.
+
+    def _render(self, link: Link, ways: list[str]) -> None:
         for way in ways:
-            self._layers.setdefault((found.name, way), []).append(change)
-            self._render(found, way)
-        try:
-            yield
-        finally:
-            for way in ways:
-                layers = self._layers[found.name, way]
-                del layers[next(i for i, layer in enumerate(layers) if layer is change)]
-                self._render(found, way)
-
-    def _render(self, link: Link, way: str) -> None:
-        node, interface = (link.a, link.a_interface) if way == "forward" else (link.b, link.b_interface)
-        shape = self.shape(link, way)
-        self._sockets[node].ask(*shaping.requests(self._indexes[node, interface], shape))
-
-    def shape(self, link: Link, way: str) -> Shape:
-        """The shape in force for one direction, `forward` (a to b) or `backward`."""
-        planned = link.a_to_b if way == "forward" else link.b_to_a
-        return layered(planned, self._layers.get((link.name, way), []))
-
-    @contextmanager
-    def down(self, link: str) -> Iterator[None]:
-        """Take both ends of a link down while inside."""
-        found = self.job.link(link)
-        self._downs[found.name] = self._downs.get(found.name, 0) + 1
-        if self._downs[found.name] == 1:
-            self._carrier(found, up=False)
-        try:
-            yield
-        finally:
-            self._downs[found.name] -= 1
-            if self._downs[found.name] == 0:
-                self._carrier(found, up=True)
+            node, interface = (link.a, link.a_interface) if way == "forward" else (link.b, link.b_interface)
+            shape = self.shape(link.name, way)
+            self._sockets[node].ask(*shaping.requests(self._indexes[node][interface], shape))
 
     def _carrier(self, link: Link, *, up: bool) -> None:
-        for node, interface in ((link.a, link.a_interface), (link.b, link.b_interface)):
-            index = self._indexes[node, interface]
-            requests = [_up(index) if up else _down(index)]
-            if up:  # the kernel forgets static routes through an interface that goes down
-                requests.extend(_route(route.prefix, route.via) for route in self.job.node(node).routes)
-            self._sockets[node].ask(*requests)
+        ends = [(link.a, link.a_interface), (link.b, link.b_interface)]
+        for name, end in ends:
+            index = self._indexes[name][end]
+            self._sockets[name].ask(rtnetlink.up(index) if up else rtnetlink.down(index))
+        for name, end in ends if up else []:
+            # the kernel forgets an interface's IPv6 addresses and static routes when it goes down
+            node = self._built[name]
+            interface = next(i for i in node.interfaces if i.name == end)
+            self._sockets[name].ask(
+                *_addresses(self._indexes[name][end], interface),
+                *(
+                    rtnetlink.route(route.prefix, route.via)
+                    for route in node.routes
+                    if _reached_through(interface, route.via)
+                ),
+            )
+        if up:
+            self._settle(ends)
 
     @contextmanager
     def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> Iterator[None]:
@@ -192,17 +276,20 @@ class Network:
     # What can be read.
 
     def state(self) -> State:
-        """All that faults may change, to be compared before and after: links, queues, routes, processes.
+        """All that faults may change, to be compared before and after.
 
-        Routes are those the plan sets; what daemons learn may lawfully differ after a fault.
+        That is links, addresses, queues, routes and processes. Routes are those the plan sets; what
+        daemons learn may lawfully differ after a fault.
         """
         state: State = {}
         for node in self.job.nodes:
             socket = self._sockets[node.name]
+            ipv6 = _has_ipv6(node)
             state[node.name] = {
-                "interfaces": sorted(_flags(socket)),
+                "interfaces": sorted(rtnetlink.flags(socket)),
+                "addresses": sorted(rtnetlink.addresses(socket)),
                 "queues": sorted(shaping.configured(socket)),
-                "routes": sorted(_static_routes(socket)),
+                "routes": sorted(rtnetlink.static_routes(socket, ipv6=ipv6)),
                 "processes": self.processes.running(node.name),
             }
         return state
@@ -211,7 +298,7 @@ class Network:
         """A digest of every node's forwarding table; it stops changing when routing has converged."""
         digest = hashlib.sha256()
         for node in self.job.nodes:
-            for body in sorted(body for _, body in self._sockets[node.name].dump(_route_dump())):
+            for body in sorted(rtnetlink.routes(self._sockets[node.name], ipv6=_has_ipv6(node))):
                 digest.update(body)
         return digest.hexdigest()
 
@@ -220,91 +307,63 @@ class Network:
         for node in self.job.nodes:
             found = shaping.counters(self._sockets[node.name])
             for interface in node.interfaces:
-                yield (
-                    interface.link,
-                    node.name,
-                    interface.name,
-                    found[self._indexes[node.name, interface.name]],
-                )
+                index = self._indexes[node.name][interface.name]
+                yield interface.link, node.name, interface.name, found[index]
 
 
-def _message(kind: type, number: int, how: int, /, *attributes: tuple[str, Any], **fields: Any) -> Any:
-    message = kind()
-    message["header"]["type"], message["header"]["flags"] = number, how
-    for name, value in fields.items():
-        message[name] = value
-    message["attrs"] = list(attributes)
-    return message
+def _has_ipv6(node: Node) -> bool:
+    """Whether a node speaks IPv6 at all; a switch never does."""
+    own = (*node.loopbacks, *(interface.address6 for interface in node.interfaces))
+    return not node.bridge and any(":" in address for address in own)
 
 
-def _own_checksums(descriptor: int, interface: str) -> None:
-    """Have the stack sum what it sends, since no card behind the interface does it (ethtool -K tx off).
+def _model(like: int, *, forwards: bool) -> int:
+    """A new namespace with the settings of one kind of node, which this thread is then in."""
+    model = namespaces.create(like)
+    for where in ("all", "default"):
+        _set({f"ipv4/conf/{where}/{name}": value for name, value in _IPV4.items()})
+        _set({f"ipv6/conf/{where}/{name}": value for name, value in _IPV6.items()})
+    _set({"ipv4/ip_forward": str(int(forwards)), "ipv6/conf/all/forwarding": str(int(forwards))})
+    return model
 
-    Segmentation is left to no card either: the links are made with room for one segment a packet.
-    """
-    value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
+
+def _set(values: dict[str, str]) -> None:
+    for name, value in values.items():
+        Path("/proc/sys/net", name).write_text(value)
+
+
+def _make_room(nodes: int) -> None:
+    """Raise the limits that a network of so many nodes would meet."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_A_NODE * nodes + _FILES_BESIDES
+    if needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
+    for family in ("ipv4", "ipv6"):
+        for threshold in Path(f"/proc/sys/net/{family}/neigh/default").glob("gc_thresh*"):
+            if int(threshold.read_text()) < _NEIGHBOURS:
+                threshold.write_text(str(_NEIGHBOURS))
+
+
+def _filled(body: bytes, index: int, seed: int) -> bytes:
+    """What was encoded for some interface and seed, for these ones."""
+    filled = body.replace(_SOME_INDEX.to_bytes(4, sys.byteorder), index.to_bytes(4, sys.byteorder))
+    return filled.replace(_SOME_SEED.to_bytes(8, sys.byteorder), seed.to_bytes(8, sys.byteorder))
+
+
+def _addresses(index: int, interface: Interface) -> list[Request]:
+    given = (interface.address, interface.address6)
+    return [rtnetlink.address(index, address) for address in given if address]
+
+
+def _reached_through(interface: Interface, via: str) -> bool:
+    """Whether a gateway is on the link behind an interface."""
+    given = (interface.address, interface.address6)
+    gateway = ipaddress.ip_address(via)
+    return any(gateway in ipaddress.ip_interface(address).network for address in given if address)
+
+
+def _ethtool(socket: Netlink, interface: str, command: int) -> None:
+    """An ethtool command whose value is 0, or is not looked at."""
+    value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
     request = struct.pack("@16sP16x", interface.encode(), ctypes.addressof(value))
-    fcntl.ioctl(descriptor, _SIOCETHTOOL, request)
-
-
-def _up(index: int, *attributes: tuple[str, Any]) -> Any:
-    return _message(ifinfmsg.ifinfmsg, RTM_NEWLINK, 0, *attributes, index=index, flags=IFF_UP, change=IFF_UP)
-
-
-def _down(index: int) -> Any:
-    return _message(ifinfmsg.ifinfmsg, RTM_NEWLINK, 0, index=index, flags=0, change=IFF_UP)
-
-
-def _address(index: int, address: str) -> Any:
-    host, length = address.split("/")
-    return _message(
-        ifaddrmsg.ifaddrmsg, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE,
-        ("IFA_LOCAL", host), ("IFA_ADDRESS", host),
-        family=2, prefixlen=int(length), index=index, flags=_PERMANENT,
-    )  # fmt: skip
-
-
-def _route(prefix: str, via: str) -> Any:
-    host, length = prefix.split("/")
-    where = [("RTA_DST", host)] if int(length) else []
-    return _message(
-        rtmsg.rtmsg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, *where, ("RTA_GATEWAY", via),
-        family=2, dst_len=int(length), table=_MAIN, proto=_STATIC, type=_UNICAST, scope=0,
-    )  # fmt: skip
-
-
-def _route_dump() -> Any:
-    return _message(rtmsg.rtmsg, RTM_GETROUTE, 0, family=2)
-
-
-def _links(socket: Netlink) -> Iterator[Any]:
-    for _, body in socket.dump(_message(ifinfmsg.ifinfmsg, RTM_GETLINK, 0, family=0)):
-        yield _decoded(ifinfmsg.ifinfmsg, body)
-
-
-def _decoded(kind: type, body: bytes) -> Any:
-    message = kind(struct.pack("=IHHII", len(body) + 16, 0, 0, 0, 0) + body)
-    message.decode()
-    return message
-
-
-def _indexes(socket: Netlink) -> dict[str, int]:
-    return {link.get_attr("IFLA_IFNAME"): link["index"] for link in _links(socket)}
-
-
-def _flags(socket: Netlink) -> Iterator[tuple[str, int]]:
-    for link in _links(socket):
-        yield link.get_attr("IFLA_IFNAME"), link["flags"] & IFF_UP
-
-
-def _static_routes(socket: Netlink) -> Iterator[str]:
-    for _, body in socket.dump(_route_dump()):
-        protocol = body[5]
-        if protocol == _STATIC:
-            route = _decoded(rtmsg.rtmsg, body)
-            where = route.get_attr("RTA_DST") or "default"
-            yield f"{where}/{route['dst_len']} via {route.get_attr('RTA_GATEWAY')}"
-
-
-def _bridge_mac(node: Node) -> str:
-    return node.interfaces[0].mac if node.interfaces else "02:00:00:00:00:01"
+    fcntl.ioctl(socket.fileno(), _SIOCETHTOOL, request)

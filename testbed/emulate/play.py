@@ -27,20 +27,8 @@ def run(job: Job) -> None:
     """Do the whole job in this kernel; `guest.json` is written when all is done."""
     out = Path(OUT)
     records = Records(f"{OUT}/events.jsonl")
-    network = Network(job, out / "logs", Path(NODES))
+    network, capture, settled_ns = bring_up(job, out, PLAYERS, *(fault.source for fault in job.faults))
     processes = network.processes
-    processes.load(PLAYERS, CAPTURE, *(fault.source for fault in job.faults))
-    if job.clock == "virtual":
-        _align()
-    tell(stage="building the network", done=0, of=len(job.nodes))
-    network.build()
-    _lay_out_titles(job)
-    processes.lay_out()
-    capture = _start_capture(job, network, processes)
-    started = functools.partial(tell, stage="starting processes", of=sum(len(n.processes) for n in job.nodes))
-    processes.start_all(needing_routes=False, started=lambda count: started(done=count))
-    settled_ns = _settle(job, network)
-    processes.start_all(needing_routes=True, started=lambda count: started(done=count))
     start = -(-time.time_ns() // S) * S  # the next whole second
     _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
@@ -58,6 +46,31 @@ def run(job: Job) -> None:
         "finished": True, "t0_unix_ns": start, "end_unix_ns": end, "settled_ns": settled_ns,
         "capture": statistics, "kernel": platform.release(),
     }, indent=1, sort_keys=True))  # fmt: skip
+
+
+def bring_up(job: Job, out: Path, *services: str) -> tuple[Network, Path | None, int]:
+    """Build the network, start what runs on it and wait for its routes to settle.
+
+    Returns it with the file that the capture will write its statistics to, if anything is captured, and
+    how long the routes took to settle in ns. `services` are loaded for later.
+    """
+    network = Network(job, out / "logs", Path(NODES))
+    processes = network.processes
+    processes.load(CAPTURE, *services)
+    if job.clock == "virtual":
+        _align()
+    tell(stage="building the network", done=0, of=len(job.nodes))
+    network.build()
+    network.await_trees()
+    _lay_out_titles(job)
+    processes.lay_out()
+    capture = _start_capture(job, network, processes)
+    started = functools.partial(tell, stage="starting processes", of=sum(len(n.processes) for n in job.nodes))
+    processes.start_all(needing_routes=False, started=lambda count: started(done=count))
+    tell(stage="waiting for routes", done=0, of=1)
+    settled_ns = _settle(job, network)
+    processes.start_all(needing_routes=True, started=lambda count: started(done=count))
+    return network, capture, settled_ns
 
 
 def _repeat(timeline: Timeline, until_ns: int, every_ns: int, action: Callable[[int], None]) -> None:

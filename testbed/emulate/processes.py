@@ -181,7 +181,7 @@ class Processes:
             os._exit(70)
 
     def _await(self, running: _Running, *, sessions: bool = True) -> None:
-        """Return when a process is ready; `sessions` also waits for a BIRD's BGP sessions."""
+        """Return when a process is ready; `sessions` also waits for a BIRD's sessions and neighbours."""
         kind, _, what = running.process.ready.partition(":")
         if not kind:
             return
@@ -233,9 +233,12 @@ class Processes:
 
 
 def _bound(kind: str, port: int) -> bool:
+    """Whether a socket of either family has the port."""
     state = "0A" if kind == "tcp" else "07"
-    for line in Path(f"/proc/thread-self/net/{kind}").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(f":{port:04X}") and fields[3] == state:
-            return True
+    for family in ("", "6"):
+        table = Path(f"/proc/thread-self/net/{kind}{family}")
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            fields = line.split()
+            if fields[1].endswith(f":{port:04X}") and fields[3] == state:
+                return True
     return False

@@ -1,30 +1,48 @@
-"""A link gets worse for a while: slower, farther, or lossier."""
+"""A link gets worse for a while: slower, farther, lossier, or differently queued."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from testbed import traces
 from testbed.faults import Fault, LinkName, Net
+from testbed.impairments import Aqm, Jitter, change, mean_loss, room
 from testbed.job import Loss
-from testbed.units import Duration, Rate, Share
+from testbed.units import Duration, Queue, Rate, Share
 
 if TYPE_CHECKING:
-    from testbed.job import Job
+    from testbed.job import Job, Shape
     from testbed.measure.tables import Tables
 
+_WORDS = ("delay", "jitter", "loss", "duplicate", "reorder", "corrupt", "aqm", "ecn", "rate")
+# how many crossed and were lost, their least and most delay, and how many took less than a time
+_CROSSED = """select count(delay_ns), count(*) filter (lost), min(delay_ns), max(delay_ns),
+    count(*) filter (delay_ns < ?) from hops where link = ? and "from" = ?"""
 _LEAST_DELAY = 'select min(delay_ns) from hops where link = ? and "from" = ? and not lost'
-_COUNTED = """select max(drops) - min(drops), max(packets) - min(packets) from links
+_SPREAD = 'select quantile_disc(delay_ns, 0.9) - min(delay_ns) from hops where link = ? and "from" = ?'
+_COUNTED = """select coalesce(max(drops) - min(drops), 0), coalesce(max(packets) - min(packets), 0) from links
     where link = ? and node = ?"""
 _BUSIEST = """select max(bits) from (select sum(length) * 80 as bits from packets
     where link = ? and (direction = 'out') = (node = ?) group by t_ns // 100000000)"""
+# a segment that is sent again has another identification (RFC 6864), one that a link doubled has not
+_DOUBLED = """select count(*) - count(distinct (src, dst, sport, dport, ip_id, tcp_seq, tcp_ack, length)),
+    count(*) from packets
+    where link = ? and (direction = 'out') = (node = ?) and proto = 'tcp' and ip_id > 0"""
+_DUE = 7  # with so many due, none at all happens once in a thousand times; with fewer it says nothing
+_TABLES_END = 4  # jitters: how far netem's tables of distributions reach; the uniform one reaches 1
 
 
 @dataclass(kw_only=True)
 class LinkImpair(Fault):
-    """{kind: link-impair, link: north.core--ix, at: 30s, lasts: 20s, delay: 80ms, loss: 2%}"""
+    """{kind: link-impair, link: north.core--ix, at: 30s, lasts: 20s, delay: 80ms, loss: 2%}
+
+    All that a link says but its MTU and a trace can change; what is not named stays as it is. A queue as
+    a time or in bandwidth-delay products is of the rate and the delays that the fault leaves.
+    """
 
     kind = "link-impair"
     colour = "#e9dca0"
@@ -32,72 +50,109 @@ class LinkImpair(Fault):
     link: LinkName
     direction: Literal["both", "forward", "backward"] = "both"
     delay: Duration | None = None
-    jitter: Duration | None = None
-    loss: Share | None = None
+    jitter: Jitter | None = None
+    loss: Loss | None = None
+    duplicate: Share | None = None
+    reorder: Share | None = None
+    corrupt: Share | None = None
     rate: Rate | None = None
+    queue: Queue | None = None
+    aqm: Aqm | None = None
+    ecn: bool | None = None
 
     def __post_init__(self) -> None:
-        if not self._change():
-            raise ValueError("it changes nothing; give at least one of delay, jitter, loss, rate")
+        if self.queue is None and not self._said():
+            raise ValueError(f"it changes nothing; give at least one of queue, {', '.join(_WORDS)}")
 
     def where(self) -> str:
         """The link."""
         return self.link
 
-    def strike(self, net: Net) -> AbstractContextManager[None]:
+    @contextmanager
+    def strike(self, net: Net) -> Iterator[None]:
         """Lay the new values over those in force; what is not named stays as it is."""
-        return net.shaped(self.link, self.direction, **self._change())
+        with ExitStack() as struck:
+            for way in self._ways():
+                struck.enter_context(net.shaped(self.link, way, **self._change(net.job, way)))
+            yield
 
     def took_hold(self, tables: Tables) -> bool | None:
-        """Every value that was changed shows in the packets of every direction that it was changed in.
+        """What was changed shows in the packets of every direction that it was changed in.
 
-        Delay shows in the least time a packet took, loss in the queue's count of drops, a lower rate in
-        the busiest 100 ms; jitter alone shows nothing that its delay does not.
+        Delay shows in the least time a packet took, jitter in how much longer others took than before,
+        loss in the queue's count of drops, what was doubled in equal segments, what was reordered in
+        packets without the delay, what was corrupted in packets that nobody dropped and that never came,
+        a lower rate in the busiest 100 ms. A queue, an AQM and marks show nothing that can be relied on.
         """
-        findings = [self._shows(tables, sender) for sender in self._senders(tables.job)]
-        said = [finding for finding in findings if finding is not None]
+        said = [finding for way in self._ways() for finding in self._shows(tables, way)]
         return all(said) if said else None
 
     def healed(self, tables: Tables) -> bool | None:
         """Where delay was added, packets are again faster than that; otherwise the queue's state says it."""
         if self.delay is None:
             return None
-        link, after = tables.job.link(self.link), tables.after(self)
-        planned = {link.a: link.a_to_b.delay_ns, link.b: link.b_to_a.delay_ns}
-        least = {
-            sender: after.scalar(_LEAST_DELAY, link.name, sender) for sender in self._senders(tables.job)
-        }
-        said = [
-            delay < self.delay or planned[sender] >= self.delay for sender, delay in least.items() if delay
-        ]
+        after, said = tables.after(self), []
+        for way in self._ways():
+            link, sender, planned = _direction(tables.job, self.link, way)
+            least = after.scalar(_LEAST_DELAY, link, sender)
+            if least:
+                said.append(least < self.delay or planned.delay_ns >= self.delay)
         return all(said) if said else None
 
-    def _change(self) -> dict[str, Any]:
-        fields = {"delay_ns": self.delay, "jitter_ns": self.jitter, "rate_bps": self.rate}
-        change: dict[str, Any] = {name: int(value) for name, value in fields.items() if value is not None}
-        return change if self.loss is None else {**change, "loss": Loss(parameters=(float(self.loss),))}
+    def _ways(self) -> tuple[str, ...]:
+        return ("forward", "backward") if self.direction == "both" else (self.direction,)
 
-    def _senders(self, job: Job) -> Iterator[str]:
+    def _said(self) -> dict[str, Any]:
+        return change(**{word: getattr(self, word) for word in _WORDS})
+
+    def _change(self, job: Job, way: str) -> dict[str, Any]:
+        said = self._said()
+        if self.queue is None:
+            return said
         link = job.link(self.link)
-        if self.direction in ("both", "forward"):
-            yield link.a
-        if self.direction in ("both", "backward"):
-            yield link.b
+        planned, other = (link.a_to_b, link.b_to_a) if way == "forward" else (link.b_to_a, link.a_to_b)
+        shape = dataclasses.replace(planned, **said)
+        back = dataclasses.replace(other, **said) if self.direction == "both" else other
+        # without a rate nothing waits, so that any queue is as good
+        rate_bps = traces.mean_bps(job.traces[shape.trace]) if shape.trace else shape.rate_bps or 0
+        mtu = next(port.mtu for port in job.node(link.a).interfaces if port.name == link.a_interface)
+        return said | room(self.queue, rate_bps, shape.delay_ns + back.delay_ns, mtu + traces.ETHERNET_BYTES)
 
-    def _shows(self, tables: Tables, sender: str) -> bool | None:
-        link, during = tables.job.link(self.link).name, tables.during(self)
-        findings: list[bool] = []
-        if self.delay is not None:
-            least = during.scalar(_LEAST_DELAY, link, sender)
-            if least is not None:
-                findings.append(least >= self.delay - (self.jitter or 0))
-        if self.loss:
-            ((drops, passed),) = during.sql(_COUNTED, link, sender)
-            # with seven losses due, none at all happens once in a thousand times; with fewer it says nothing
-            if drops or (drops or 0) + (passed or 0) >= 7 / self.loss:
-                findings.append(bool(drops))
+    def _shows(self, tables: Tables, way: str) -> Iterator[bool]:
+        link, sender, planned = _direction(tables.job, self.link, way)
+        shape, during = dataclasses.replace(planned, **self._said()), tables.during(self)
+        reach = 1 if shape.jitter_distribution == "uniform" else _TABLES_END
+        soonest = shape.delay_ns - reach * shape.jitter_ns
+        ((crossed, lost, least, most, early),) = during.sql(_CROSSED, soonest, link, sender)
+        ((drops, passed),) = during.sql(_COUNTED, link, sender)
+        if self.delay is not None and crossed:
+            yield (most if shape.reorder else least) >= soonest
+        if self.jitter is not None:
+            spread, before = (each.scalar(_SPREAD, link, sender) for each in (during, tables.before(self)))
+            if spread is not None and before is not None and before < self.jitter.by_ns / 2 <= spread / 2:
+                yield True
+        if self.loss is not None:
+            yield from _seen(drops, mean_loss(self.loss) * (drops + passed))
+        if self.duplicate:
+            doubled, segments = during.sql(_DOUBLED, link, sender)[0]
+            yield from _seen(doubled, self.duplicate * segments)
+        if self.reorder and soonest > 0:
+            yield from _seen(early, self.reorder * crossed)
+        if self.corrupt and not drops:
+            yield from _seen(lost, self.corrupt * crossed)
         if self.rate is not None:
             busiest = during.scalar(_BUSIEST, link, sender)
             if busiest:
-                findings.append(busiest <= self.rate * 1.02 + 2 * 1514 * 8 * 10)
-        return all(findings) if findings else None
+                yield busiest <= self.rate * 1.02 + 2 * 1514 * 8 * 10
+
+
+def _direction(job: Job, name: str, way: str) -> tuple[str, str, Shape]:
+    """The link's name in the job, who sends in that direction, and what it was planned to be."""
+    link = job.link(name)
+    return (link.name, link.a, link.a_to_b) if way == "forward" else (link.name, link.b, link.b_to_a)
+
+
+def _seen(count: int, due: float) -> Iterator[bool]:
+    """Whether any was seen, where enough were due to tell."""
+    if count or due >= _DUE:
+        yield count > 0

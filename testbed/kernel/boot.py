@@ -117,8 +117,9 @@ def boot(
     environment: Mapping[str, str],
     scratch: Path,
     folders: Sequence[Path] = (),
+    terminal: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a guest whose first program is `init`; its console is `stdout`.
+    """Start a guest whose first program is `init`; its console is `stdout`, or a `terminal` of ours.
 
     The guest can mount `folders` by number, wherever they lie: `mount -t hostfs -o /proc/self/fd/3 …`
     is the first, 4 the second.
@@ -142,5 +143,5 @@ def boot(
     }
     # Without setarch the host would place the guest kernel's memory at random.
     argv = [*_holding(folders), "setarch", "-R", str(kernel.linux), *arguments(machine, init, environment)]
-    with group(argv, outside) as guest:
+    with group(argv, outside, terminal=terminal) as guest:
         yield guest

@@ -15,19 +15,23 @@ from typing import NoReturn
 
 @contextmanager
 def group(
-    argv: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    terminal: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a process group of its own; when the block is left, however, the group is dead.
 
-    Its standard input is empty; what it prints on either output is read from `stdout`. A terminal's
-    Ctrl-C does not reach it, so that it ends here and in no other order.
+    Its standard input is empty, and what it prints on either output is read from `stdout`; or all three
+    are a `terminal`, given as a file descriptor. The Ctrl-C of the terminal that we were started from
+    does not reach it, so that it ends here and in no other order.
     """
     program = subprocess.Popen(
         argv,
         env=dict(environment),
         cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
+        stdout=subprocess.PIPE if terminal is None else terminal,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )

@@ -36,7 +36,9 @@ _NAMING = (
     "clients",
     "access",
     "exchanges",
+    "switches",
     "ocas",
+    "hosts",
     "titles",
 )  # their keys are names, which others use
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import typing
-from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
-    Strict,
     ValidationError,
-    create_model,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from testbed import registry
-from testbed.refusal import PROBLEMS_MOST, Wrong, near, quoted, suggestion
-from testbed.units import Duration, Quantity, Rate, Share, UnitError
+from testbed.refusal import PROBLEMS_MOST, Wrong, near, quoted
+from testbed.units import Duration, Quantity, Rate, Share, Size, UnitError
 
 _Q = TypeVar("_Q", bound=Quantity)
 
@@ -34,6 +26,7 @@ _NAME_LONGEST = 40
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ZONE_LONGEST = 200
 _ASN_MOST = 2**32 - 2
+_NETEM_ONE = 2**32  # a probability is a share of this (tc-netem(8))
 _ASN_RESERVED = {0: "RFC 7607", 23456: "RFC 6793", 65535: "RFC 7300", 2**32 - 1: "RFC 7300"}
 
 
@@ -89,6 +82,11 @@ def wrong(reason: Wrong, location: tuple[int | str, ...], value: object) -> Init
     return InitErrorDetails(type="value_error", loc=location, input=value, ctx={"error": reason})
 
 
+def wrongs(*lines: InitErrorDetails) -> ValidationError:
+    """What a validator raises to say what is wrong at places inside of its value."""
+    return ValidationError.from_exception_data("value", list(lines))
+
+
 def _again(error: ErrorDetails) -> InitErrorDetails:
     kind: str | PydanticCustomError = error["type"]
     return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"], ctx=error.get("ctx", {}))
@@ -132,86 +130,27 @@ def _something(quantity: _Q) -> _Q:
     return quantity
 
 
-def _less_than_all(share: Share) -> Share:
-    if share >= 1:
+def probability(value: object) -> Share:
+    """A share that netem can draw: 0, or not so little that it would become 0."""
+    share = Share.parse(value)
+    if 0 < share * _NETEM_ONE < 0.5:
         raise UnitError(
-            "100% lets nothing through", "write less; link-down is the fault for that", share.example
+            f"{share.shown()} is less than netem can draw", "write 0 or at least 0.00000002%", share.example
         )
     return share
 
 
+def _line_rate(rate: Rate) -> Rate:
+    if rate < 8:
+        raise UnitError(f"{rate.shown()} is less than a byte per second", "write at least 8bit", rate.example)
+    return rate
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Zone = Annotated[str, AfterValidator(_zone)]
-Asn = Annotated[int, AfterValidator(_asn)]
+Asn = Annotated[int, AfterValidator(_asn), Field(json_schema_extra={"minimum": 1, "maximum": _ASN_MOST})]
 SomeTime = Annotated[Duration, AfterValidator(_something)]
 SomeRate = Annotated[Rate, AfterValidator(_something)]
-Loss = Annotated[Share, AfterValidator(_less_than_all)]
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """Marks a field as any kind of a group of the registry, which its `kind` says."""
-
-    group: str
-    base: type
-
-    def read(self, value: object) -> Any:
-        """The dataclass of the kind, made of what was written; one that is made already is as good."""
-        if isinstance(value, self.base):
-            return value
-        kinds = registry.kinds(self.group)
-        among = f"write kind: and one of {', '.join(kinds)}"
-        if not isinstance(value, dict):
-            raise Wrong(f"{quoted(value)} stands where a mapping is due", among)
-        if "kind" not in value:
-            raise _lines(wrong(Wrong("is missing", among), ("kind",), value))
-        kind = value["kind"]
-        if not isinstance(kind, str) or kind not in kinds:
-            hint = suggestion(str(kind), kinds, among)
-            what = f"there is no kind {quoted(kind)} among the {self.group}"
-            raise _lines(wrong(Wrong(what, hint), ("kind",), kind))
-        found = kinds[kind]
-        said = _written(found).model_validate(value)
-        names = [field.name for field in dataclasses.fields(found)]
-        try:
-            return found(**{name: getattr(said, f"{name}_") for name in names})
-        except ValueError as refused:
-            what, _, hint = str(refused).partition("; ")
-            raise Wrong(what, hint or f"write for example {_example(found)}") from None
-
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.read)
-
-    def __get_pydantic_json_schema__(self, schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        kinds = registry.kinds(self.group).values()
-        return {"oneOf": [handler(_written(kind).__pydantic_core_schema__) for kind in kinds]}
-
-
-def _lines(*lines: InitErrorDetails) -> ValidationError:
-    return ValidationError.from_exception_data("kind", list(lines))
-
-
-@cache
-def _written(kind: type) -> type[Model]:
-    """A kind as the YAML has it; the fields end in `_`, for a parameter may be called as a method is."""
-    example = _example(kind)
-    hints = typing.get_type_hints(kind)
-    fields: dict[str, Any] = {"kind_": (Literal[kind.kind], Field(alias="kind"))}  # type: ignore[attr-defined]
-    for field in dataclasses.fields(kind):
-        alias = field.name.replace("_", "-")
-        hint = hints[field.name]
-        if typing.get_origin(hint) in (tuple, set, frozenset):
-            hint = Annotated[hint, Strict(False)]  # YAML has lists only
-        shown = re.search(rf"[{{ ]{alias}: ([^,}}]+)", example)
-        details: dict[str, Any] = {"alias": alias, "examples": [shown[1]] if shown else None}
-        if field.default is not dataclasses.MISSING:
-            details["default"] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            details["default_factory"] = field.default_factory
-        fields[f"{field.name}_"] = (hint, Field(**details))
-    return create_model(kind.__name__, __base__=Model, __doc__=kind.__doc__, **fields)
-
-
-def _example(kind: type) -> str:
-    """The example in YAML that a kind's docstring starts with."""
-    return (kind.__doc__ or "").partition("\n")[0]
+SomeSize = Annotated[Size, AfterValidator(_something)]
+LineRate = Annotated[Rate, AfterValidator(_line_rate)]
+Probability = Annotated[Share, AfterValidator(probability)]

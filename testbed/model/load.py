@@ -13,9 +13,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from testbed.model import document, explain, rules, scenario_rules
+from testbed.model.breach import Breach
 from testbed.model.document import Document, Location, Mark, Node, Unreadable
 from testbed.model.fields import Model
-from testbed.model.rules import Breach
 from testbed.model.schema import Scenario, Topology
 from testbed.refusal import PROBLEMS_MOST, Problem, Refused, Wrong, quoted
 
@@ -143,17 +143,19 @@ def _judged(read: Document, model: type[_M], broken: Callable[[_M], Iterator[Bre
     judged too; None where that cannot be.
     """
     data = read.root.plain()
+    # what a file names lies relative to it; `traces` are those that were read already
+    context = {"folder": Path(read.root.mark.file).parent, "traces": {}}
     spoilt: list[Location] = []
     found: list[Problem] = []
     try:
-        made = model.model_validate(data)
+        made = model.model_validate(data, context=context)
     except ValidationError as refused:
         errors = refused.errors(include_url=False)[: PROBLEMS_MOST + 1]
         spoilt = [error["loc"] for error in errors]
         found += explain.problems(read, errors)
         mended = explain.without(data, errors) if len(errors) <= PROBLEMS_MOST else None
         try:
-            made = model.model_validate(mended)
+            made = model.model_validate(mended, context=context)
         except ValidationError:
             read.problems += _news(read, found)
             return None

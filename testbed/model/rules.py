@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from graphlib import CycleError, TopologicalSorter
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
+from testbed.model import lan_rules, link_rules, path_rules, pin_rules
+from testbed.model.breach import Breach, absent
 from testbed.model.document import Location
-from testbed.model.link import LinkSpec
-from testbed.model.topology import CDN, Topology, Wire
-from testbed.refusal import quoted, suggestion
-from testbed.units import show_duration
-
-_INVERSE = {"customer": "provider", "provider": "customer", "peer": "peer"}
-
-
-class Breach(NamedTuple):
-    """A rule broken at a place of the document."""
-
-    location: Location
-    what: str
-    hint: str
-    on_key: bool = False
+from testbed.model.topology import CDN, Isp, Topology, Wire
 
 
 def breaches(topology: Topology) -> Iterator[Breach]:
     """Every rule that a topology breaks; the paths between networks are judged once all else is well."""
     found = 0
-    for rule in (_names, _asns, _references, _wires, _memberships, _shapes):
+    for rule in (
+        _kinds, _names, _asns, _references, _wires, _memberships,
+        lan_rules.breaches, pin_rules.breaches, link_rules.breaches,
+    ):  # fmt: skip
         for breach in rule(topology):
             found += 1
             yield breach
     if not found:
-        for rule in (_insides, _relations, _reach):
-            yield from rule(topology)
+        yield from path_rules.breaches(topology)
 
 
-def absent(what: str, name: str, there: Iterable[str], otherwise: str) -> tuple[str, str]:
-    """What to say of a name that does not exist."""
-    return f"there is no {what} {quoted(name)}", suggestion(name, there, otherwise)
+def _kinds(topology: Topology) -> Iterator[Breach]:
+    """What a topology cannot do without."""
+    if not topology.networks and not topology.switches and not topology.hosts:
+        yield Breach(("isps",), "there is no network", "write isps, or switches and hosts")
+    if topology.cdn and "ipv4" not in topology.families:
+        yield Breach(("families",), "the CDN's servers speak IPv4", "write families: [ipv4, ipv6]")
+    if topology.ocas and not topology.cdn:
+        what = "there are OCAs, but no CDN to tell clients of them"
+        yield Breach(("ocas",), what, "describe it under cdn:, or delete ocas", on_key=True)
 
 
 def _names(topology: Topology) -> Iterator[Breach]:
     taken: dict[str, str] = {
-        **dict.fromkeys(("steering", "authority", "origin"), "a server of the CDN"),
-        CDN: "the CDN's network",
         **{f"{name}.resolver": f"the resolver of {name}" for name in topology.networks},
         **{f"{name}.rs": f"the route server of {name}" for name in topology.exchanges},
     }
+    if topology.cdn:
+        taken |= dict.fromkeys(("steering", "authority", "origin"), "a server of the CDN")
+        taken[CDN] = "the CDN's network"
 
     def named() -> Iterator[tuple[str, Location, str]]:
-        for isp, known in topology.isps.items():
-            yield isp, ("isps", isp), "an ISP"
+        for name, known in topology.networks.items():
+            start: Location = (CDN,) if name == CDN else ("isps", name)
+            if name != CDN:
+                yield name, start, "an ISP"
             for place, router in enumerate(known.routers):
-                yield f"{isp}.{router}", ("isps", isp, "routers", place), "a router"
-            for population in known.clients:
-                yield f"{isp}.{population}", ("isps", isp, "clients", population), "a population of clients"
-        for place, router in enumerate(topology.cdn.routers):
-            yield f"{CDN}.{router}", ("cdn", "routers", place), "a router"
-        for exchange in topology.exchanges:
-            yield exchange, ("exchanges", exchange), "an exchange"
-        for oca in topology.ocas:
-            yield oca, ("ocas", oca), "an OCA"
+                yield f"{name}.{router}", (*start, "routers", place), "a router"
+            for population in known.clients if isinstance(known, Isp) else ():
+                yield f"{name}.{population}", (*start, "clients", population), "a population of clients"
+        groups = (
+            ("exchanges", topology.exchanges, "an exchange"), ("switches", topology.switches, "a switch"),
+            ("ocas", topology.ocas, "an OCA"), ("hosts", topology.hosts, "a host"),
+        )  # fmt: skip
+        for group, names, what in groups:
+            for name in names:
+                yield name, (group, name), what
 
     for name, location, what in named():
         if name in taken:
@@ -78,8 +76,9 @@ def _asns(topology: Topology) -> Iterator[Breach]:
     numbered: list[tuple[Location, str, int]] = [
         ((group, name, "asn"), name, owner.asn) for group, owners in groups for name, owner in owners.items()
     ]
-    numbered.append((("cdn", "asn"), CDN, topology.cdn.asn))
-    numbered.append((("cdn", "oca-asn"), "the OCAs", topology.cdn.oca_asn))
+    if topology.cdn:
+        numbered.append((("cdn", "asn"), CDN, topology.cdn.asn))
+        numbered.append((("cdn", "oca-asn"), "the OCAs", topology.cdn.oca_asn))
     for location, owner, asn in numbered:
         if asn in taken:
             free = next(number for number in range(64496, 2**32) if number not in taken)
@@ -101,18 +100,33 @@ def _references(topology: Topology) -> Iterator[Breach]:
             if clients.access not in topology.access:
                 otherwise = "describe it under access:"
                 yield Breach((*here, "access"), *absent("access", clients.access, topology.access, otherwise))
+    for name, network in topology.networks.items():
+        start: Location = (CDN,) if name == CDN else ("isps", name)
+        for router in network.loopbacks:
+            if router not in network.routers:
+                said = absent(
+                    f"router of {name} called", router, network.routers, f"write a router of {name}"
+                )
+                yield Breach((*start, "loopbacks", router), *said, on_key=True)
     routers = topology.routers
-    hosts: list[tuple[Location, str]] = [
+    places: list[tuple[Location, str]] = [
         (("ocas", name, "at"), oca.at) for name, oca in topology.ocas.items()
     ]
-    hosts += [
-        (("cdn", "control", "at"), topology.cdn.control.at),
-        (("cdn", "origin", "at"), topology.cdn.origin.at),
+    if topology.cdn:
+        places.append((("cdn", "control", "at"), topology.cdn.control.at))
+        places.append((("cdn", "origin", "at"), topology.cdn.origin.at))
+    places += [
+        (("hosts", name, "at"), host.at)
+        for name, host in topology.hosts.items()
+        if host.at not in topology.switches
     ]
-    for location, at in hosts:
+    for location, at in places:
         if at in topology.exchanges:
             hint = f"write a member of it: {', '.join(topology.exchanges[at].members[:8])}"
             yield Breach(location, f"{at} is an exchange, which hosts nothing", hint)
+        elif at not in routers and location[0] == "hosts":
+            there = (*routers, *topology.switches)
+            yield Breach(location, *absent("router or switch", at, there, "write <isp>.<router> or a switch"))
         elif at not in routers:
             yield Breach(location, *absent("router", at, routers, "write <isp>.<router>"))
     for name, exchange in topology.exchanges.items():
@@ -125,9 +139,11 @@ def _references(topology: Topology) -> Iterator[Breach]:
 
 
 def _wires(topology: Topology) -> Iterator[Breach]:
-    routers = topology.routers
-    ends = {*routers, *topology.exchanges}
-    seen: dict[frozenset[str], int] = {}
+    ends = {*topology.routers, *topology.exchanges, *topology.switches, *topology.hosts}
+    seen = {
+        frozenset((name, topology.port(host.at, host.vlan))): f"hosts.{name}.at"
+        for name, host in topology.hosts.items()
+    }
     for place, wire in enumerate(topology.links):
         location: Location = ("links", place)
         known = True
@@ -141,16 +157,27 @@ def _wires(topology: Topology) -> Iterator[Breach]:
         if a == b:
             yield Breach((*location, "endpoints", 1), f"joins {a} with itself", "write two different nodes")
             continue
-        if (first := seen.setdefault(frozenset((a, b)), place)) != place:
+        joins = frozenset(topology.port(end, wire.vlan) for end in (a, b))
+        if (first := seen.setdefault(joins, f"links.{place}")) != f"links.{place}":
             hint = "keep one; its rate is what both would carry"
-            yield Breach((*location, "endpoints"), f"{a} and {b} are already joined by links.{first}", hint)
+            yield Breach((*location, "endpoints"), f"{a} and {b} are already joined by {first}", hint)
             continue
-        if a in topology.exchanges and b in topology.exchanges:
-            yield Breach(
-                (*location, "endpoints"), f"{a} and {b} are both exchanges", "join an exchange with a router"
-            )
+        if refusal := _unjoinable(topology, a, b):
+            yield Breach((*location, "endpoints"), *refusal)
             continue
         yield from _relation(topology, wire, location)
+
+
+def _unjoinable(topology: Topology, a: str, b: str) -> tuple[str, str] | None:
+    """Why no link can join two nodes, and what to write instead."""
+    exchange, other = (a, b) if a in topology.exchanges else (b, a)
+    if exchange in topology.exchanges and other in topology.exchanges:
+        return f"{a} and {b} are both exchanges", "join an exchange with a router"
+    if exchange in topology.exchanges and other not in topology.routers:
+        return f"{exchange} is an exchange, and {other} no router", "join an exchange with a router"
+    if a in topology.hosts and b in topology.hosts:
+        return f"{a} and {b} are both hosts", "join them by a switch"
+    return None
 
 
 def _no_end(topology: Topology, name: str, ends: Iterable[str]) -> tuple[str, str]:
@@ -162,9 +189,9 @@ def _no_end(topology: Topology, name: str, ends: Iterable[str]) -> tuple[str, st
     if topology.has_node(name) or name in topology.populations:
         return (
             f"{name} has one link already, to its router",
-            "delete this link; links join routers and exchanges",
+            "delete this link; links join routers, exchanges, switches and hosts",
         )
-    return absent("router or exchange", name, ends, "write <isp>.<router> or an exchange")
+    return absent("router, exchange, switch or host", name, ends, "write <isp>.<router> or an exchange")
 
 
 def _relation(topology: Topology, wire: Wire, location: Location) -> Iterator[Breach]:
@@ -178,6 +205,10 @@ def _relation(topology: Topology, wire: Wire, location: Location) -> Iterator[Br
         if member not in topology.exchanges[exchange].members:
             what = f"{member} is not a member of {exchange}"
             yield Breach((*location, "endpoints"), what, f"add {member} to exchanges.{exchange}.members")
+    elif a not in routers or b not in routers:
+        if wire.relation is not None:
+            what = f"{b if a in routers else a} is in no AS that could have a relation"
+            yield Breach((*location, "relation"), what, "delete relation", on_key=True)
     elif routers[a] == routers[b] and wire.relation is not None:
         what = f"{a} and {b} are both in {routers[a]}, no relation is between them"
         yield Breach((*location, "relation"), what, "delete relation", on_key=True)
@@ -200,133 +231,3 @@ def _memberships(topology: Topology) -> Iterator[Breach]:
                     f"write a link {{endpoints: [{member}, {name}]}}",
                 )
                 yield Breach(("exchanges", name, "members", place), what, hint)
-
-
-def _shapes(topology: Topology) -> Iterator[Breach]:
-    """What a link is told, with the defaults under it, must make sense together."""
-    below = topology.defaults.link
-    specs: list[tuple[Location, LinkSpec]] = [(("defaults", "link"), below)]
-    for name, access in topology.access.items():
-        specs += [(("access", name, "down"), access.down), (("access", name, "up"), access.up)]
-    specs += [(("cdn", "control"), topology.cdn.control), (("cdn", "origin"), topology.cdn.origin)]
-    specs += [(("ocas", name), oca) for name, oca in topology.ocas.items()]
-    for place, wire in enumerate(topology.links):
-        location: Location = ("links", place)
-        specs.append((location, wire))
-        for direction, spec in (("forward", wire.forward), ("backward", wire.backward)):
-            if spec is not None:
-                specs.append(((*location, direction), spec.over(wire)))
-    for location, spec in specs:
-        whole = spec.over(below)
-        if (whole.jitter or 0) > (whole.delay or 0):
-            what = "the jitter is more than the delay, so packets would arrive before they are sent"
-            yield Breach(
-                location, what, f"write jitter: of at most the delay, {show_duration(whole.delay or 0)}"
-            )
-        if whole.queue is not None and whole.queue.ns is not None and whole.rate is None:
-            what = f"a queue of {whole.queue.shown()} needs a rate to have a length"
-            yield Breach(location, what, "write a rate, or the queue in packets (200p)")
-
-
-def _insides(topology: Topology) -> Iterator[Breach]:
-    """Every network must hold together without the others."""
-    routers = topology.routers
-    beside: dict[str, set[str]] = {router: set() for router in routers}
-    for wire in topology.links:
-        a, b = wire.endpoints
-        if routers.get(a) == routers.get(b):
-            beside[a].add(b)
-            beside[b].add(a)
-    for name, network in topology.networks.items():
-        own = [f"{name}.{router}" for router in network.routers]
-        reached = _closure(beside, own[0])
-        for place, router in enumerate(own):
-            if router not in reached:
-                location = ("cdn", "routers", place) if name == CDN else ("isps", name, "routers", place)
-                what = f"no path inside {name} joins {own[0]} and {router}"
-                yield Breach(location, what, f"write a link {{endpoints: [{own[0]}, {router}]}}")
-
-
-def _closure(beside: Mapping[str, Iterable[str]], start: str) -> set[str]:
-    reached, waiting = {start}, [start]
-    while waiting:
-        for neighbour in beside[waiting.pop()]:
-            if neighbour not in reached:
-                reached.add(neighbour)
-                waiting.append(neighbour)
-    return reached
-
-
-def _sides(topology: Topology) -> dict[str, dict[str, str]]:
-    """What each network is to each of its neighbours, as the links say; peers over an exchange too."""
-    routers = topology.routers
-    sides: dict[str, dict[str, str]] = {name: {} for name in topology.networks}
-    for exchange in topology.exchanges.values():
-        members = {routers[member] for member in exchange.members}
-        for member in members:
-            sides[member] |= {other: "peer" for other in members if other != member}
-    for wire in topology.links:
-        if wire.relation is not None:
-            a, b = (routers[end] for end in wire.endpoints)
-            sides[a][b] = wire.relation
-            sides[b][a] = _INVERSE[wire.relation]
-    return sides
-
-
-def _relations(topology: Topology) -> Iterator[Breach]:
-    """Two networks relate in one way, and nobody is its own provider's provider (Gao and Rexford, 2001)."""
-    routers = topology.routers
-    said: dict[tuple[str, str], tuple[str, int]] = {}
-    for place, wire in enumerate(topology.links):
-        if wire.relation is None:
-            continue
-        a, b = (routers[end] for end in wire.endpoints)
-        relation, first = said.setdefault((a, b), (wire.relation, place))
-        said.setdefault((b, a), (_INVERSE[wire.relation], place))
-        if relation != wire.relation:
-            what = f"{a} is {wire.relation} of {b} here and {relation} in links.{first}"
-            yield Breach(
-                ("links", place, "relation"), what, f"write relation: {relation} or change the other"
-            )
-    providers = {
-        name: [other for other, relation in sides.items() if relation == "customer"]
-        for name, sides in _sides(topology).items()
-    }
-    try:
-        TopologicalSorter(providers).prepare()
-    except CycleError as cycle:
-        around: list[str] = cycle.args[1]
-        place = next(
-            place
-            for place, wire in enumerate(topology.links)
-            if wire.relation in ("customer", "provider")
-            and {routers[end] for end in wire.endpoints} <= set(around)
-        )
-        what = f"the networks pay one another in a circle: {', '.join(around)}"
-        yield Breach(("links", place, "relation"), what, "write relation: peer for one of them")
-
-
-def _reach(topology: Topology) -> Iterator[Breach]:
-    """Every network needs a path that its neighbours' policies allow to the CDN's servers.
-
-    A path climbs from customer to provider, crosses between peers at most once, and descends.
-    """
-    sides = _sides(topology)
-    beside: dict[str, list[str]] = {}
-    for name, neighbours in sides.items():
-        beside[f"{name} up"] = [f"{name} down"]
-        beside[f"{name} down"] = []
-        for other, relation in neighbours.items():
-            beside[f"{name} up"].append(f"{other} up" if relation == "customer" else f"{other} down")
-            if relation == "provider":
-                beside[f"{name} down"].append(f"{other} down")
-    routers = topology.routers
-    for name in topology.networks:
-        reached = _closure(beside, f"{name} up")
-        for server, at in (("control", topology.cdn.control.at), ("origin", topology.cdn.origin.at)):
-            if f"{routers[at]} down" not in reached:
-                location: Location = ("cdn", server) if name == CDN else ("isps", name)
-                what = f"no path leads from {name} to the CDN's {server} in {routers[at]}"
-                hint = "write a link with relation: customer to a network that reaches it"
-                yield Breach(location, what, hint, on_key=True)
-                break

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Stri
 
 from testbed.checks import Check
 from testbed.faults import Fault
-from testbed.model.fields import Model, Name, OneOf, SomeRate, SomeTime
+from testbed.model.fields import Model, Name, SomeRate, SomeTime
+from testbed.model.kinds import OneOf
 from testbed.refusal import Wrong, quoted, suggestion
 from testbed.services.abr import ABRS
 from testbed.units import Duration

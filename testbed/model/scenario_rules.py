@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 
 from testbed.faults import Fault, LinkName, NodeName, OcaName
+from testbed.model.breach import Breach, absent
 from testbed.model.document import Location
-from testbed.model.rules import Breach, absent
 from testbed.model.scenario import Playback, Scenario, TitleSpec
 from testbed.model.topology import Topology
 from testbed.refusal import near, quoted
@@ -85,6 +85,10 @@ def _playback(
         yield Breach((*here, "arrivals", "first"), what, f"write less than {scenario.duration.shown()}")
     if topology is None:
         return
+    if topology.cdn is None:
+        what = "nobody serves what is played: the topology has no cdn"
+        yield Breach(here, what, "delete it, or describe a cdn: in the topology")
+        return
     population = topology.populations.get(playback.clients)
     if population is None:
         there_are = topology.populations
@@ -150,6 +154,7 @@ def _link(topology: Topology, name: str, where: Location) -> Iterator[Breach]:
     if not topology.has_link(name):
         flipped = ("--".join(reversed(wire.split("--"))) for wire in topology.wires)
         match = near(name, sorted(chain(topology.wires, flipped)))
-        example = topology.links[0].name if topology.links else min(topology.wires)
-        hint = f"did you mean {match}?" if match else f"write for example {example}"
+        example = topology.wire_name(topology.links[0]) if topology.links else min(topology.wires, default="")
+        otherwise = f"write for example {example}" if example else "delete it: the topology has no links"
+        hint = f"did you mean {match}?" if match else otherwise
         yield Breach(where, f"there is no link {quoted(name)}", hint)

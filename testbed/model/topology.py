@@ -10,12 +10,18 @@ from pydantic import Field
 
 from testbed.model.fields import Asn, Model, Name, SomeTime, Zone
 from testbed.model.link import LinkSpec
+from testbed.model.pins import Address4, Address6, End4, End6, Lan4, Lan6, Prefix4, Prefix6
 from testbed.units import Duration
 
 # What the address plan has room for.
-ISPS_MOST, EXCHANGES_MOST, POPULATIONS_MOST, CLIENTS_MOST, ROUTERS_MOST = 238, 15, 8, 1024, 250
+ISPS_MOST, EXCHANGES_MOST, SWITCHES_MOST = 1224, 256, 1024
+ROUTERS_MOST, MEMBERS_MOST, POPULATIONS_MOST, CLIENTS_MOST = 2000, 250, 8, 1024
 
+Family = Literal["ipv4", "ipv6"]
 Relation = Literal["customer", "provider", "peer"]
+Vlan = Field(
+    None, ge=2, le=4094, description="the VLAN that the port at the switch belongs to", examples=[100]
+)
 CDN = "cdn"  # the CDN's own network, among the names of the ISPs
 
 
@@ -40,30 +46,65 @@ class Clients(Model):
     access: str = Field(examples=["cable"], description="one of the access technologies")
 
 
+class Loopback(Model):
+    """The address of a router itself, pinned by hand."""
+
+    address: Address4 | None = Field(None, examples=["10.9.48.1"])
+    address6: Address6 | None = Field(None, examples=["2001:db8:9::1"])
+
+
 class Isp(Model):
     """An AS with its routers and clients."""
 
     asn: Asn = Field(examples=[64501])
     routers: list[Name] = Field(min_length=1, max_length=ROUTERS_MOST, examples=["[core, edge]"])
     clients: dict[Name, Clients] = Field(default_factory=dict, max_length=POPULATIONS_MOST)
+    prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
+    prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])
+    loopbacks: dict[str, Loopback] = Field(default_factory=dict, description="by router")
 
 
 class Exchange(Model):
     """An exchange's switch, and its route server where it has one."""
 
     asn: Asn = Field(examples=[64520])
-    members: list[str] = Field(min_length=1, max_length=ROUTERS_MOST, examples=["[north.core]"])
+    members: list[str] = Field(min_length=1, max_length=MEMBERS_MOST, examples=["[north.core]"])
     route_server: bool = True
+    prefix: Lan4 | None = Field(None, examples=["192.0.2.0/24"])
+    prefix6: Lan6 | None = Field(None, examples=["2001:db8:9::/64"])
 
 
-class Host(LinkSpec):
+class Switch(Model):
+    """A learning bridge; switches that are joined make one LAN, and another for each of their VLANs."""
+
+    stp: bool = Field(False, description="it speaks the spanning tree protocol (IEEE 802.1D)")
+    vlans: list[int] = Field(
+        default_factory=list, max_length=8, examples=["[100, 200]"], description="on this LAN, from 2 to 4094"
+    )
+    prefix: Lan4 | None = Field(None, examples=["192.0.2.0/24"], description="of the LAN without a VLAN")
+    prefix6: Lan6 | None = Field(None, examples=["2001:db8:9::/64"])
+
+
+class Place(LinkSpec):
     """A server, and its link to a router."""
 
     at: str = Field(examples=["north.core"], description="a router, as <isp>.<router> or cdn.<router>")
 
 
-class Oca(Host):
+class Oca(Place):
     """An OCA, and its link to a router."""
+
+    address: Address4 | None = Field(None, examples=["10.9.32.1"])
+    address6: Address6 | None = Field(None, examples=["2001:db8:9::3"])
+
+
+class Host(LinkSpec):
+    """A host on which nothing runs, and its link to a router or switch."""
+
+    at: str = Field(examples=["north.core"], description="a router, as <isp>.<router>, or a switch")
+    vlan: int | None = Vlan
+    address: Address4 | None = Field(None, examples=["10.9.40.1"])
+    address6: Address6 | None = Field(None, examples=["2001:db8:9::5"])
 
 
 class Cdn(Model):
@@ -73,45 +114,63 @@ class Cdn(Model):
     oca_asn: Asn = Field(examples=[64601], description="of the OCAs, wherever they stand")
     zone: Zone = Field(examples=["cdn.example"])
     routers: list[Name] = Field(min_length=1, max_length=ROUTERS_MOST, examples=["[pop]"])
-    control: Host = Field(examples=["{at: cdn.pop}"])
-    origin: Host = Field(examples=["{at: cdn.pop}"])
+    control: Place = Field(examples=["{at: cdn.pop}"])
+    origin: Place = Field(examples=["{at: cdn.pop}"])
     report: SomeTime = Field(Duration.parse("5s"), description="how often an OCA reports to steering")
     stale: SomeTime = Field(Duration.parse("15s"), description="a report older than this no longer counts")
     urls: int = Field(3, ge=1, le=100, description="how many OCAs a client is told of")
+    prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
+    prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])
+    loopbacks: dict[str, Loopback] = Field(default_factory=dict, description="by router")
 
 
 class Wire(LinkSpec):
-    """A link between two routers, or a router and an exchange; `forward` is from the first to the second."""
+    """A link of routers, switches and hosts, or a router and an exchange; `forward` is from the first."""
 
     endpoints: list[str] = Field(min_length=2, max_length=2, examples=["[north.core, transit.a]"])
     relation: Relation | None = Field(None, description="what the first endpoint's AS is to the second's")
+    vlan: int | None = Vlan
+    addresses: list[End4] | None = Field(
+        None, min_length=2, max_length=2, examples=["[10.9.0.0/31, 10.9.0.1/31]"],
+        description="of both ends, in the order of the endpoints",
+    )  # fmt: skip
+    addresses6: list[End6] | None = Field(
+        None, min_length=2, max_length=2, examples=["[2001:db8:9::2/127, 2001:db8:9::3/127]"]
+    )
+    address: Address4 | None = Field(
+        None, examples=["192.0.2.7"], description="of the other end where one is an exchange or a switch"
+    )
+    address6: Address6 | None = Field(None, examples=["2001:db8:9::7"])
     forward: LinkSpec | None = None
     backward: LinkSpec | None = None
 
-    @property
-    def name(self) -> str:
-        """The link's name in the plan and in every table."""
-        return "--".join(self.endpoints)
+
+def link_name(a: str, b: str) -> str:
+    """The name of a link in the plan and in every table."""
+    return f"{a}--{b}"
 
 
 class Topology(Model):
-    """Networks, exchanges, OCAs, clients, and the links between them."""
+    """Networks, exchanges, switches, OCAs, clients, hosts, and the links between them."""
 
     name: Name = Field(examples=["metro"])
+    families: list[Family] = Field(["ipv4", "ipv6"], min_length=1, max_length=2, examples=["[ipv4]"])
     defaults: Defaults = Defaults()
     access: dict[Name, Access] = Field(default_factory=dict)
     isps: dict[Name, Isp] = Field(
-        min_length=1, max_length=ISPS_MOST, examples=["{north: {asn: 64501, routers: [core]}}"]
+        default_factory=dict, max_length=ISPS_MOST, examples=["{north: {asn: 64501, routers: [core]}}"]
     )
     exchanges: dict[Name, Exchange] = Field(default_factory=dict, max_length=EXCHANGES_MOST)
-    cdn: Cdn = Field(examples=["{asn: 64600, oca-asn: 64601, zone: cdn.example, ...}"])
+    switches: dict[Name, Switch] = Field(default_factory=dict, max_length=SWITCHES_MOST)
+    cdn: Cdn | None = Field(None, examples=["{asn: 64600, oca-asn: 64601, zone: cdn.example, ...}"])
     ocas: dict[Name, Oca] = Field(default_factory=dict)
+    hosts: dict[Name, Host] = Field(default_factory=dict)
     links: list[Wire] = Field(default_factory=list)
 
     @cached_property
     def networks(self) -> dict[str, Isp | Cdn]:
         """Every AS that has routers, by the name that their names start with."""
-        return {**self.isps, CDN: self.cdn}
+        return {**self.isps, CDN: self.cdn} if self.cdn else {**self.isps}
 
     @cached_property
     def routers(self) -> dict[str, str]:
@@ -128,30 +187,68 @@ class Topology(Model):
         }
 
     @cached_property
-    def hosts(self) -> dict[str, str]:
-        """Every node with one link but the clients, and the node at the other end of the link."""
-        hosts = {name: oca.at for name, oca in self.ocas.items()}
-        hosts |= dict.fromkeys(("steering", "authority"), self.cdn.control.at)
-        hosts["origin"] = self.cdn.origin.at
-        serving = {oca.at.partition(".")[0] for oca in self.ocas.values()}
-        for name, known in self.networks.items():
-            if name in serving or (isinstance(known, Isp) and known.clients):
-                hosts[f"{name}.resolver"] = f"{name}.{known.routers[0]}"
-        return hosts | {
+    def leaves(self) -> dict[str, str]:
+        """Every node with a link of its own but the clients, and what is at the other end of that link."""
+        leaves = {name: oca.at for name, oca in self.ocas.items()}
+        if self.cdn:
+            leaves |= dict.fromkeys(("steering", "authority"), self.cdn.control.at)
+            leaves["origin"] = self.cdn.origin.at
+            leaves |= {f"{name}.resolver": f"{name}.{self.networks[name].routers[0]}" for name in self.served}
+        leaves |= {name: self.port(host.at, host.vlan) for name, host in self.hosts.items()}
+        return leaves | {
             f"{name}.rs": name for name, exchange in self.exchanges.items() if exchange.route_server
         }
 
     @cached_property
+    def served(self) -> list[str]:
+        """The networks that have clients or OCAs, and so need a resolver."""
+        with_ocas = {oca.at.partition(".")[0] for oca in self.ocas.values()}
+        return [
+            name
+            for name, known in self.networks.items()
+            if name in with_ocas or (isinstance(known, Isp) and known.clients)
+        ]
+
+    @cached_property
     def nodes(self) -> frozenset[str]:
         """The names of all nodes but the clients."""
-        return frozenset((*self.routers, *self.exchanges, *self.hosts))
+        return frozenset((*self.routers, *self.exchanges, *self.switches, *self.leaves))
 
     @cached_property
     def wires(self) -> frozenset[str]:
         """The names of all links but the clients'."""
-        return frozenset(
-            (*(wire.name for wire in self.links), *(f"{name}--{at}" for name, at in self.hosts.items()))
-        )
+        wires = (self.wire_name(wire) for wire in self.links)
+        return frozenset((*wires, *(link_name(name, at) for name, at in self.leaves.items())))
+
+    @cached_property
+    def segments(self) -> dict[str, str]:
+        """The first switch, in the order of the file, of those that each switch is joined with."""
+        above = {name: name for name in self.switches}
+        order = {name: place for place, name in enumerate(self.switches)}
+
+        def first(name: str) -> str:
+            while above[name] != name:
+                above[name] = name = above[above[name]]
+            return name
+
+        for wire in self.links:
+            if all(end in above for end in wire.endpoints):
+                low, high = sorted((first(end) for end in wire.endpoints), key=order.__getitem__)
+                above[high] = low
+        return {name: first(name) for name in self.switches}
+
+    def is_lan(self, name: str) -> bool:
+        """Whether that is the name of an exchange or a switch."""
+        return name in self.exchanges or name in self.switches
+
+    def port(self, name: str, vlan: int | None) -> str:
+        """An end of a link as the link's name has it: a port in a VLAN says which."""
+        return f"{name}.{vlan}" if vlan and self.is_lan(name) else name
+
+    def wire_name(self, wire: Wire) -> str:
+        """A link's name: that of its endpoints, an exchange or switch with the VLAN if one is given."""
+        a, b = (self.port(end, wire.vlan) for end in wire.endpoints)
+        return link_name(a, b)
 
     def router_of(self, client: str) -> str | None:
         """The router that a client is on; None if there is no such client."""
@@ -168,5 +265,5 @@ class Topology(Model):
     def has_link(self, name: str) -> bool:
         """Whether the plan will have a link of that name, its endpoints in either order."""
         a, _, b = name.partition("--")
-        named = {f"{a}--{b}", f"{b}--{a}"}
+        named = {link_name(a, b), link_name(b, a)}
         return not named.isdisjoint(self.wires) or b == self.router_of(a) or a == self.router_of(b)

@@ -9,15 +9,17 @@ from testbed import job as jobs
 from testbed import titles as titling
 from testbed.faults import Fault
 from testbed.job import Job, Session, Title
-from testbed.plan.blueprint import Blueprint, draw
+from testbed.plan.blueprint import Blueprint
+from testbed.plan.drawing import draw
 from testbed.plan.pki import Authority
+from testbed.plan.shapes import collect
 from testbed.registry import kinds, source
 from testbed.roles import place
 
 if TYPE_CHECKING:
     from testbed.checks import Check
-    from testbed.model.load import Loaded
-    from testbed.model.schema import Scenario
+    from testbed.model.load import Loaded, LoadedTopology
+    from testbed.model.schema import Scenario, Topology
 
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z: virtual clocks start here
 
@@ -27,22 +29,42 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     scenario, topology = loaded.scenario, loaded.topology
     titles = tuple(_title(scenario, name) for name in scenario.titles)
     blueprint = draw(topology, titles, Authority(scenario.seed, EPOCH_NS))
-    nodes = []
-    for node in blueprint.nodes.values():
-        equipment = kinds("roles")[node.role]().equip(node, blueprint)
-        nodes.append(dataclasses.replace(node, files=equipment.files, processes=equipment.processes))
-    links = tuple(blueprint.links.values())
-    captures = [link.name for link in links] if scenario.captures == "all" else scenario.captures
-    job = Job(
-        scenario=scenario.name, topology=topology.name, seed=scenario.seed, clock=clock,
-        duration_ns=int(scenario.duration), epoch_ns=EPOCH_NS, zone=topology.cdn.zone,
-        nodes=tuple(nodes), links=links, titles=titles, sessions=_sessions(scenario, blueprint),
+    job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
+    named = {flipped: name for name in blueprint.links for flipped in (name, _flipped(name))}
+    captures = blueprint.links if scenario.captures == "all" else map(named.__getitem__, scenario.captures)
+    return dataclasses.replace(
+        job, duration_ns=int(scenario.duration), titles=titles, sessions=_sessions(scenario, blueprint),
         faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
         checks=tuple(_check(check) for check in scenario.checks),
-        sample_ns=int(scenario.sample),
-        sources=dict(loaded.sources),
+        captures=tuple(captures), sample_ns=int(scenario.sample),
     )  # fmt: skip
-    return dataclasses.replace(job, captures=tuple(job.link(name).name for name in captures))
+
+
+def bare(loaded: LoadedTopology, seed: int = 1, clock: str = "wall") -> Job:
+    """The job of a topology alone, in which nothing happens; PlanError as for `plan`."""
+    topology = loaded.topology
+    blueprint = draw(topology, (), Authority(seed, EPOCH_NS))
+    return _job(topology, blueprint, topology.name, seed, clock, loaded.sources)
+
+
+def _job(
+    topology: Topology, blueprint: Blueprint, name: str, seed: int, clock: str, sources: dict[str, str]
+) -> Job:
+    """The network, equipped, and nothing that happens in it."""
+    roles = {kind: role() for kind, role in kinds("roles").items()}
+    nodes = []
+    for node in blueprint.nodes.values():
+        equipment = roles[node.role].equip(node, blueprint)
+        nodes.append(dataclasses.replace(node, files=equipment.files, processes=equipment.processes))
+    return Job(
+        scenario=name, topology=topology.name, seed=seed, clock=clock, duration_ns=0, epoch_ns=EPOCH_NS,
+        zone=topology.cdn.zone if topology.cdn else "", nodes=tuple(nodes),
+        links=tuple(blueprint.links.values()), traces=collect(topology), sources=dict(sources),
+    )  # fmt: skip
+
+
+def _flipped(link: str) -> str:
+    return "--".join(reversed(link.split("--")))
 
 
 def _title(scenario: Scenario, name: str) -> Title:
@@ -99,6 +121,10 @@ def _check(check: Check) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON has it: quantities lose their class and keep their number."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(item) for name, item in dataclasses.asdict(value).items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return int(value) if isinstance(value, int) else float(value)

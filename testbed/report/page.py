@@ -7,6 +7,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from testbed.impairments import shown
 from testbed.report import summary, timeline, topology
 from testbed.report.story import Story
 from testbed.report.summary import counted
@@ -169,8 +170,8 @@ def _links(story: Story) -> str:
         (
             escape(link.name),
             escape(link.relation),
-            escape(topology.shown(link.a_to_b)),
-            escape(topology.shown(link.b_to_a)),
+            escape(shown(link.a_to_b)),
+            escape(shown(link.b_to_a)),
         )
         for link in story.job.links
     )

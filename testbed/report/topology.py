@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
 
-from testbed.job import Job, Link, Node, Shape
+from testbed.impairments import shown
+from testbed.job import Job, Link, Node
 from testbed.units import show_duration, show_rate
 
 WIDTH, HEIGHT, ACROSS, DOWN = 116, 44, 22, 46  # a box, and the gaps between boxes, in SVG units
@@ -352,15 +353,6 @@ def _mark(x: float, y: float, faults: list[int]) -> str:
         f'<g class="mark"><rect x="{x - wide / 2:g}" y="{y - 10:g}" width="{wide}" height="20" rx="10"/>'
         f'<text x="{x:g}" y="{y + 4:g}">⚡{told}</text></g>'
     )
-
-
-def shown(shape: Shape) -> str:
-    """A direction of a link in the words of the YAML."""
-    parts = [show_rate(shape.rate_bps)] if shape.rate_bps else []
-    parts.append(show_duration(shape.delay_ns))
-    parts += [f"jitter {show_duration(shape.jitter_ns)}"] if shape.jitter_ns else []
-    parts += [f"loss {100 * shape.loss.parameters[0]:g}%"] if shape.loss else []
-    return ", ".join(parts)
 
 
 def _spoken(job: Job) -> str:

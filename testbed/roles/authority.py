@@ -1,4 +1,4 @@
-"""The authority answers for the CDN's zone: one address for every OCA, the origin and steering (NSD)."""
+"""The authority answers for the CDN's zone: the addresses of every OCA, the origin and steering (NSD)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Authority(Role):
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
         """NSD with the zone as a file."""
-        zone = plan.topology.cdn.zone
+        zone = plan.cdn.zone
         records = [
             f"$ORIGIN {zone}.",
             f"$TTL {_TTL_S}",
@@ -28,10 +28,15 @@ class Authority(Role):
             f"@ IN NS authority.{zone}.",
         ]
         for role in ("authority", "steering", "origin", "oca"):
-            records.extend(f"{served.name} IN A {served.address}" for served in plan.by_role(role))
+            for served in plan.by_role(role):
+                if served.address:
+                    records.append(f"{served.name} IN A {served.address}")
+                if served.address6 and role != "steering":  # the control plane listens on one address
+                    records.append(f"{served.name} IN AAAA {served.address6}")
+        listen = "\n".join(f"  ip-address: {own}" for own in (node.address, node.address6) if own)
         configuration = f"""# {node.name}
 server:
-  ip-address: {node.address}
+{listen}
   server-count: 1
   # no zone transfers and no rate limits here; NSD draws 16,384 random numbers to prepare for them
   tcp-count: 16

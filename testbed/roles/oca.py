@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testbed.job import Node, Process
 from testbed.roles import Equipment, Role, place
 from testbed.roles.origin import web_server
-from testbed.roles.router import daemon, preamble
+from testbed.roles.router import daemon, preamble, session
 
 if TYPE_CHECKING:
     from testbed.plan.blueprint import Blueprint
@@ -19,19 +19,13 @@ class Oca(Role):
     kind = "oca"
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
-        """Nginx with a certificate of its own, BIRD with one session, and the agent."""
-        cdn = plan.topology.cdn
+        """Nginx with a certificate of its own, BIRD with a session a family, and the agent."""
+        cdn = plan.cdn
         web = web_server(node, plan)
-        (router,) = plan.neighbors[node.name]
-        bird = [
-            *preamble(node),
-            # BGP is what steering goes by, not what the appliance forwards by: it has a default route
-            f"protocol bgp uplink {{  # {router.node}",
-            f"  local {router.local_address} as {node.asn};",
-            f"  neighbor {router.address} as {router.asn};",
-            "  ipv4 { import all; export none; };",
-            "}",
-        ]
+        # BGP is what steering goes by, not what the appliance forwards by: it has a default route
+        bird = preamble(node)
+        for router in plan.neighbors[node.name]:
+            bird += session(node, router, f"uplink{router.family}", "import all; export none;")
         resolver = plan.nodes[plan.network_of(node.name).resolver].address
         agent = Process(
             name="agent",

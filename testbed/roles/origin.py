@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from testbed.job import CONTENT, OUT, Node, Process
@@ -21,11 +22,20 @@ class Origin(Role):
         return web_server(node, plan)
 
 
+def _in_urls(node: Node) -> Iterator[str]:
+    """A node's addresses as they stand before a port."""
+    if node.address:
+        yield node.address
+    if node.address6:
+        yield f"[{node.address6}]"
+
+
 def web_server(node: Node, plan: Blueprint) -> Equipment:
-    """Nginx on a node: HTTPS on its address, the titles below `/`, an access log in JSON."""
-    host = f"{node.name}.{plan.topology.cdn.zone}"
+    """Nginx on a node: HTTPS on its addresses, the titles below `/`, an access log in JSON."""
+    host = f"{node.name}.{plan.cdn.zone}"
     certificate, key = plan.authority.issue(host)
     access = f"{OUT}/logs/{node.name}/access.jsonl"
+    listen = "\n".join(f"    listen {address}:443 ssl;" for address in _in_urls(node))
     configuration = f"""# {node.name}
 daemon off;
 master_process off;
@@ -54,7 +64,7 @@ http {{
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:tls:1m;
   server {{
-    listen {node.address}:443 ssl;
+{listen}
     server_name {host};
     root {CONTENT};
     location = /health {{ return 204; }}

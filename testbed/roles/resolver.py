@@ -18,13 +18,16 @@ class Resolver(Role):
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
         """unbound; the CDN's zone is a stub zone, since the network has no DNS root of its own."""
-        zone = plan.topology.cdn.zone
+        zone = plan.cdn.zone
         (authority,) = plan.by_role("authority")
+        listen = "\n".join(f"  interface: {own}" for own in (node.address, node.address6) if own)
         configuration = f"""# {node.name}
 server:
-  interface: {node.address}
-  access-control: 10.0.0.0/8 allow
-  do-ip6: no
+{listen}
+  # everybody who can reach it belongs to the run
+  access-control: 0.0.0.0/0 allow
+  access-control: ::/0 allow
+  do-ip6: {"yes" if node.address6 else "no"}
   do-daemonize: no
   chroot: ""
   username: ""
@@ -42,7 +45,7 @@ server:
   rrset-roundrobin: no
 stub-zone:
   name: "{zone}"
-  stub-addr: {authority.address}
+  stub-addr: {authority.address or authority.address6}
 remote-control:
   control-enable: no
 """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from testbed.job import Node
 from testbed.roles import Equipment, Role, place
-from testbed.roles.router import daemon, preamble
+from testbed.roles.router import daemon, preamble, session
 
 if TYPE_CHECKING:
     from testbed.plan.blueprint import Blueprint
@@ -18,15 +18,9 @@ class RouteServer(Role):
     kind = "route-server"
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
-        """BIRD with a client session for each member; its own kernel learns nothing."""
+        """BIRD with a client session for each member and family; its own kernel learns nothing."""
         configuration = preamble(node)
         for number, member in enumerate(plan.neighbors[node.name], start=1):
-            configuration.append(
-                f"protocol bgp bgp{number} {{  # {member.node}\n"
-                f"  local {member.local_address} as {node.asn};\n"
-                f"  neighbor {member.address} as {member.asn};\n"
-                "  rs client;\n"
-                "  ipv4 { import all; export where source = RTS_BGP; };\n"
-                "}"
-            )
+            channel = "import all; export where source = RTS_BGP;"
+            configuration += session(node, member, f"bgp{number}", channel, "rs client;")
         return Equipment({place(node, "bird.conf"): "\n".join(configuration) + "\n"}, (daemon(node),))

@@ -1,10 +1,12 @@
-"""A router speaks BGP by the relations on its links, and OSPF inside its AS (BIRD 2)."""
+"""A router speaks BGP by the relations on its links, and OSPF inside its AS, for IPv4 and IPv6 (BIRD 2)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
-from testbed.job import Node, Process
+from testbed.job import Interface, Node, Process
 from testbed.plan.policy import PREFERENCE, TAG
 from testbed.roles import Equipment, Role, place
 
@@ -20,20 +22,25 @@ class Router(Role):
     kind = "router"
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
-        """BIRD with one BGP protocol a neighbour."""
+        """BIRD with one BGP protocol a neighbour and family."""
+        families = tuple(_families(node))
         configuration = [
             *preamble(node),
-            "protocol direct { ipv4; }",
-            "protocol kernel {",
-            f"  scan time {_SCAN_S};",
-            "  ipv4 { import none; export where source != RTS_DEVICE; };",
-            "}",
-            *_originated(node, plan),
-            *_policy(node),
-            *_ospf(node, plan),
+            f"protocol direct {{ {' '.join(f'ipv{family};' for family in families)} }}",
         ]
+        for family in families:
+            configuration += [
+                "protocol kernel {",
+                f"  scan time {_SCAN_S};",
+                f"  ipv{family} {{ import none; export where source != RTS_DEVICE; }};",
+                "}",
+            ]
+        configuration += (_originated(node, plan, family) for family in families)
+        configuration += _policy(node, _own(node, plan))
+        for family in families:
+            configuration += _ospf(node, plan, family)
         for number, neighbor in enumerate(plan.neighbors[node.name], start=1):
-            configuration.extend(_session(node, neighbor, number))
+            configuration += _session(node, neighbor, number)
         return Equipment({place(node, "bird.conf"): "\n".join(configuration) + "\n"}, (daemon(node),))
 
 
@@ -42,26 +49,52 @@ def preamble(node: Node) -> list[str]:
     return [
         f"# {node.name}, {node.role} of AS{node.asn}",
         "log stderr all;",
-        f"router id {node.address};",
+        f"router id {_router_id(node)};",
         f"protocol device {{ scan time {_SCAN_S}; }}",
     ]
 
 
+def _families(node: Node) -> Iterator[int]:
+    if node.address:
+        yield 4
+    if node.address6:
+        yield 6
+
+
+def _router_id(node: Node) -> str:
+    """The IPv4 address; where there is none, the end of the IPv6 address, which no other router has."""
+    return node.address or str(IPv4Address(int(IPv6Address(node.address6)) & 0xFFFF_FFFF))
+
+
 def daemon(node: Node) -> Process:
-    """The BIRD process of a node; ready when all its sessions are established."""
+    """The BIRD process of a node; ready when all its BGP sessions and OSPF neighbours are up."""
     socket = place(node, "bird.ctl")
     return Process(
         name="bird", argv=("bird", "-f", "-c", place(node, "bird.conf"), "-s", socket), ready=f"bird:{socket}"
     )
 
 
-def _originated(node: Node, plan: Blueprint) -> list[str]:
-    prefixes = plan.networks[node.name.partition(".")[0]].originates[node.name]
-    routes = "".join(f"  route {prefix} blackhole;\n" for prefix in prefixes)
-    return [f"protocol static originated {{\n  ipv4;\n{routes}}}"]
+def _originated(node: Node, plan: Blueprint, family: int) -> str:
+    own = plan.network_of(node.name).originates[node.name]
+    routes = "".join(f"  route {prefix} blackhole;\n" for prefix in own if prefix.version == family)
+    return f"protocol static originated{family} {{\n  ipv{family};\n{routes}}}"
 
 
-def _policy(node: Node) -> list[str]:
+def _own(node: Node, plan: Blueprint) -> str:
+    """Which routes are of our own AS: static ones, and those of LANs, by an interface of ours or by OSPF."""
+    own = ["source = RTS_STATIC"]
+    for family in (4, 6):
+        connects = plan.network_of(node.name).connects
+        prefixes = ", ".join(str(each) for each in connects if each.version == family)
+        if prefixes:
+            # in parentheses, since BIRD reads && and || from left to right, neither before the other
+            own.append(
+                f"(net.type = NET_IP{family} && source ~ [RTS_DEVICE, RTS_OSPF] && net ~ [{prefixes}])"
+            )
+    return " || ".join(own)
+
+
+def _policy(node: Node, static: str) -> list[str]:
     lines = []
     for relation, preference in PREFERENCE.items():
         lines.append(
@@ -73,12 +106,12 @@ def _policy(node: Node) -> list[str]:
     ours, peers = (
         f"({node.asn}, 1, {TAG[relation]}) ~ bgp_large_community" for relation in ("customer", "peer")
     )
-    own = "source = RTS_STATIC || (source = RTS_BGP && bgp_path.len = 0)"
+    own = f"{static} || (source = RTS_BGP && bgp_path.len = 0)"
     # To peers and providers go our own routes and our customers', nothing else: no valley. An OCA in an
     # ISP hears the same; one of the CDN's own sites also what the CDN's peers announce, since it is
     # there to serve them.
     conditions = {
-        "customer": "source = RTS_STATIC || source = RTS_BGP",
+        "customer": f"{static} || source = RTS_BGP",
         "others": f"{own} || {ours}",
         "oca": f"{own} || {ours}" if node.isp else f"{own} || {ours} || {peers}",
     }
@@ -91,26 +124,37 @@ def _policy(node: Node) -> list[str]:
     return lines
 
 
-def _ospf(node: Node, plan: Blueprint) -> list[str]:
-    """OSPF on the links to routers of the same AS; everything else of ours is a stub, cost by delay."""
-    network = plan.networks[node.name.partition(".")[0]]
-    lines = ["protocol ospf v2 ospf1 {", "  ipv4 { import all; export none; };", "  area 0 {"]
+def _ospf(node: Node, plan: Blueprint, family: int) -> list[str]:
+    """OSPF among the routers of the AS; everything else of ours is a stub. A link's cost is its delay."""
+    lines = [
+        f"protocol ospf v{2 if family == 4 else 3} ospf{family} {{",
+        f"  ipv{family} {{ import all; export none; }};",
+        "  area 0 {",
+    ]
     for interface in node.interfaces:
-        inside = interface.peer in network.routers
-        if not inside and plan.nodes[interface.peer].role in ("router", "exchange"):
-            continue  # another AS's business
-        cost = max(1, interface.shape.delay_ns // 100_000)
-        kind = "type ptp" if inside else "stub yes"
-        lines.append(f'    interface "{interface.name}" {{ {kind}; cost {min(cost, 65535)}; }};')
-    return [*lines, '    interface "lo" { stub yes; };', "  };", "}"]
+        if interface.address if family == 4 else interface.address6:
+            kind = _ospf_kind(node, interface, plan)
+            cost = min(max(1, interface.shape.delay_ns // 100_000), 65535)
+            lines.append(f'    interface "{interface.name}" {{ {kind}; cost {cost}; }};')
+    if family == 4:
+        lines.append('    interface "lo" { stub yes; };')
+    else:  # BIRD takes an interface into OSPFv3 by its link-local address, which lo has not
+        lines.extend(f"    stubnet {address} {{ cost 0; }};" for address in node.loopbacks if ":" in address)
+    return [*lines, "  };", "}"]
+
+
+def _ospf_kind(node: Node, interface: Interface, plan: Blueprint) -> str:
+    """What OSPF takes an interface for."""
+    brothers = {*plan.network_of(node.name).routers} - {node.name}
+    if interface.peer in brothers:
+        return "type ptp"  # nobody is elected: a broadcast network waits 40 s for who wants to be
+    if plan.nodes[interface.peer].role == "switch" and brothers & plan.lan_of[interface.link].nodes.keys():
+        return "type broadcast"
+    # Links to other ASes as well: who of us is asked from an address there has to know the way back.
+    return "stub yes"
 
 
 def _session(node: Node, neighbor: Neighbor, number: int) -> list[str]:
-    head = [
-        f"protocol bgp bgp{number} {{  # {neighbor.node} ({neighbor.relation})",
-        f"  local {neighbor.local_address} as {node.asn};",
-        f"  neighbor {neighbor.address} as {neighbor.asn};",
-    ]
     match neighbor.relation:
         case "internal":
             channel = "import all; export where source = RTS_BGP || source = RTS_STATIC; next hop self;"
@@ -124,4 +168,16 @@ def _session(node: Node, neighbor: Neighbor, number: int) -> list[str]:
             channel = "import filter from_peer; export filter to_others;"
         case relation:
             raise ValueError(f"{node.name}: no policy for a neighbour that is our {relation}")
-    return [*head, f"  ipv4 {{ {channel} }};", "}"]
+    return session(node, neighbor, f"bgp{number}", channel)
+
+
+def session(node: Node, neighbor: Neighbor, name: str, channel: str, *options: str) -> list[str]:
+    """A BGP protocol of BIRD that carries the routes of the session's family, and only those."""
+    return [
+        f"protocol bgp {name} {{  # {neighbor.node} ({neighbor.relation})",
+        f"  local {neighbor.local_address} as {node.asn};",
+        f"  neighbor {neighbor.address} as {neighbor.asn};",
+        *(f"  {option}" for option in options),
+        f"  ipv{neighbor.family} {{ {channel} }};",
+        "}",
+    ]

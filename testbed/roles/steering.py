@@ -18,7 +18,7 @@ class Steering(Role):
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
         """Our steering service, over HTTPS."""
-        cdn = plan.topology.cdn
+        cdn = plan.cdn
         host = f"steering.{cdn.zone}"
         certificate, key = plan.authority.issue(host)
         sites = {}

@@ -99,9 +99,36 @@ def answers(path: str) -> bool:
 
 
 def established(path: str) -> bool:
-    """Whether BIRD answers and every BGP session of its is established."""
+    """Whether BIRD answers, every BGP session is established and every OSPF link has found its neighbour.
+
+    Without the latter an AS that speaks OSPF alone would look settled before the first hello is due.
+    """
     try:
         protocols = [line.split() for line in ask(path, "show protocols")]
+        linked = all(
+            not unlinked(ask(path, f"show ospf interface {name}"), ask(path, f"show ospf neighbors {name}"))
+            for name, kind, *_ in filter(None, protocols)
+            if kind == "OSPF"
+        )
     except (OSError, BirdError):
         return False
-    return all("Established" in protocol for protocol in protocols if protocol[1:2] == ["BGP"])
+    return linked and all("Established" in protocol for protocol in protocols if protocol[1:2] == ["BGP"])
+
+
+def unlinked(interfaces: list[str], neighbors: list[str]) -> list[str]:
+    """The OSPF interfaces that are up, wait for a neighbour and have none whose database is in step.
+
+    A point-to-point link has one neighbour. A broadcast network may have none: it has settled when the
+    time to look for a designated router is over (RFC 2328, section 9.1).
+    """
+    full = {
+        fields[4] for line in neighbors if (fields := line.split())[2:3] and fields[2].startswith("Full/")
+    }
+    waiting, name = [], ""
+    for line in interfaces:
+        field, _, value = line.strip().partition(" ")
+        if field == "Interface":
+            name = value.split()[0]
+        elif field == "State:" and ((value == "PtP" and name not in full) or value == "Waiting"):
+            waiting.append(name)
+    return waiting

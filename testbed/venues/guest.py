@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
@@ -45,13 +46,18 @@ LIBRARIES = {"pyroute2": "pyroute2", "pycurl": "pycurl", "dns": "dnspython"}
 
 # What the guest does before there is a Python; the folders come by number, so no path of this machine
 # is part of it.
-_MOUNTS = (OUT, f"{LIBRARY}/ours", f"{LIBRARY}/theirs")
-BEGIN = " && ".join([
-    "mount -t tmpfs none /run",
-    f"mkdir -p {' '.join(_MOUNTS)}",
-    *(f"mount -t hostfs -o /proc/self/fd/{3 + index} none {place}" for index, place in enumerate(_MOUNTS)),
-    f"exec {os.path.realpath(sys.executable)} -S -m testbed.emulate.guest",
-])  # fmt: skip
+MOUNTS = (OUT, f"{LIBRARY}/ours", f"{LIBRARY}/theirs")
+
+
+def begin(*words: str, mounts: Sequence[str] = MOUNTS) -> tuple[str, ...]:
+    """The guest's first program: it mounts `mounts` and becomes our entry point, which is given `words`."""
+    return "/bin/sh", "-c", " && ".join([
+        "mount -t tmpfs none /run",
+        f"mkdir -p {' '.join(mounts)}",
+        *(f"mount -t hostfs -o /proc/self/fd/{3 + index} none {at}" for index, at in enumerate(mounts)),
+        " ".join(("exec", os.path.realpath(sys.executable), "-S -m testbed.emulate.guest", *words)),
+    ])  # fmt: skip
+
 
 # OpenSSL reads the processor's time stamp counter and RDRAND, neither of which is seeded.
 NO_HOST_RANDOMNESS = "~0x4000000000000010:~0x40000"
@@ -146,7 +152,7 @@ class Guest:
 
     memory_bytes: int = 2**30
     hang_s: float = 60.0  # of real time without a word from the testbed in the guest
-    init: tuple[str, ...] = ("/bin/sh", "-c", BEGIN)
+    init: tuple[str, ...] = begin()
 
     @property
     def width(self) -> int:
@@ -219,7 +225,7 @@ class Guest:
 
     def run(self, job: Job, into: Path, progress: Progress) -> None:
         """Boot a guest on the job in `into` and follow it to its end."""
-        _need_programs(job)
+        need_programs(job)
         into = into.resolve()
         with terminable():
             try:
@@ -239,7 +245,7 @@ class Guest:
         )
         with (
             (into / "console.log").open("wb", buffering=0) as console,
-            boot(kernel, machine, self.init, environment(), scratch, [into, *_libraries(job)]) as guest,
+            boot(kernel, machine, self.init, environment(), scratch, [into, *libraries(job)]) as guest,
         ):
             code = self._follow(guest, watch, console)
         if code != 0 or watch.failed or watch.starved or not _finished(into):
@@ -272,12 +278,13 @@ def _read(guest: subprocess.Popen[bytes], until_s: float) -> bytes | None:
     return os.read(guest.stdout.fileno(), 2**16)
 
 
-def _libraries(job: Job) -> list[Path]:
+def libraries(job: Job, *more: str) -> list[Path]:
     """Our own code with that of services and faults from outside, and what it needs of others."""
     named = {process.service for node in job.nodes for process in node.processes if process.service}
     named |= {fault.source for fault in job.faults}
     outside = {name.partition(":")[0].partition(".")[0] for name in named} - {"testbed"}
-    return [seal(["testbed", *sorted(outside)], f"{LIBRARY}/ours"), seal(THEIRS, f"{LIBRARY}/theirs")]
+    ours = seal(["testbed", *sorted(outside)], f"{LIBRARY}/ours")
+    return [ours, seal([*THEIRS, *more], f"{LIBRARY}/theirs")]
 
 
 def environment() -> dict[str, str]:
@@ -294,7 +301,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def _need_programs(job: Job) -> None:
+def need_programs(job: Job) -> None:
     """Refuse a job that starts programs this machine does not have."""
     wanted = {process.argv[0] for node in job.nodes for process in node.processes if process.argv}
     missing = sorted(name for name in wanted if shutil.which(name, path=PROGRAMS_PATH) is None)

@@ -1,0 +1,1 @@
+"""A planned network as a picture, and in the words of other tools."""

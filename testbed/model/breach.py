@@ -1,0 +1,23 @@
+"""A breach is a rule broken at a place of a document, with what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from testbed.model.document import Location
+from testbed.refusal import quoted, suggestion
+
+
+class Breach(NamedTuple):
+    """A rule broken at a place of the document."""
+
+    location: Location
+    what: str
+    hint: str
+    on_key: bool = False
+
+
+def absent(what: str, name: str, there: Iterable[str], otherwise: str) -> tuple[str, str]:
+    """What to say of a name that does not exist."""
+    return f"there is no {what} {quoted(name)}", suggestion(name, there, otherwise)

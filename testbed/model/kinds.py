@@ -1,0 +1,83 @@
+"""The kinds of faults and checks as one may write them: a mapping whose `kind` says what else it has."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, GetJsonSchemaHandler, Strict, create_model
+from pydantic_core import core_schema
+
+from testbed import registry
+from testbed.model.fields import Model, wrong, wrongs
+from testbed.model.link_words import in_yaml
+from testbed.refusal import Wrong, quoted, suggestion
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a field as any kind of a group of the registry, which its `kind` says."""
+
+    group: str
+    base: type
+
+    def read(self, value: object) -> Any:
+        """The dataclass of the kind, made of what was written; one that is made already is as good."""
+        if isinstance(value, self.base):
+            return value
+        kinds = registry.kinds(self.group)
+        among = f"write kind: and one of {', '.join(kinds)}"
+        if not isinstance(value, dict):
+            raise Wrong(f"{quoted(value)} stands where a mapping is due", among)
+        if "kind" not in value:
+            raise wrongs(wrong(Wrong("is missing", among), ("kind",), value))
+        kind = value["kind"]
+        if not isinstance(kind, str) or kind not in kinds:
+            hint = suggestion(str(kind), kinds, among)
+            what = f"there is no kind {quoted(kind)} among the {self.group}"
+            raise wrongs(wrong(Wrong(what, hint), ("kind",), kind))
+        found = kinds[kind]
+        said = written(found).model_validate(value)
+        names = [field.name for field in dataclasses.fields(found)]
+        try:
+            return found(**{name: getattr(said, f"{name}_") for name in names})
+        except ValueError as refused:
+            what, _, hint = str(refused).partition("; ")
+            raise Wrong(what, hint or f"write for example {_example(found)}") from None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        kinds = registry.kinds(self.group).values()
+        return {"oneOf": [handler(written(kind).__pydantic_core_schema__) for kind in kinds]}
+
+
+@cache
+def written(kind: type) -> type[Model]:
+    """A kind as the YAML has it; the fields end in `_`, for a parameter may be called as a method is."""
+    example = _example(kind)
+    hints = typing.get_type_hints(kind)
+    fields: dict[str, Any] = {"kind_": (Literal[kind.kind], Field(alias="kind"))}  # type: ignore[attr-defined]
+    for field in dataclasses.fields(kind):
+        alias = field.name.replace("_", "-")
+        hint = in_yaml(hints[field.name])
+        if typing.get_origin(hint) in (tuple, set, frozenset):
+            hint = Annotated[hint, Strict(False)]  # YAML has lists only
+        shown = re.search(rf"[{{ ]{alias}: ([^,}}]+)", example)
+        details: dict[str, Any] = {"alias": alias, "examples": [shown[1]] if shown else None}
+        if field.default is not dataclasses.MISSING:
+            details["default"] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            details["default_factory"] = field.default_factory
+        fields[f"{field.name}_"] = (hint, Field(**details))
+    return create_model(kind.__name__, __base__=Model, __doc__=kind.__doc__, **fields)
+
+
+def _example(kind: type) -> str:
+    """The example in YAML that a kind's docstring starts with."""
+    return (kind.__doc__ or "").partition("\n")[0]
