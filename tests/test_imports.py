@@ -12,18 +12,18 @@ from typer.testing import CliRunner
 
 from testbed import cli, pipeline
 from testbed.imports import caida, containerlab, mininet, zoo
-from testbed.imports.draft import Draft, Names, spelt
+from testbed.imports.draft import Names, spelt
 from testbed.model import Refused, load_topology
 
 GOLDEN = Path(__file__).parent / "golden" / "imports"
 ZOO = Path(__file__).parent.parent.parent / "shared" / "data" / "topology-zoo"
 
 SOURCES = {
-    "odd.gml": lambda path: zoo.read(path),
-    "small.graphml": lambda path: zoo.read(path),
+    "odd.gml": zoo.read,
+    "small.graphml": zoo.read,
     "serial-1.as-rel.txt": lambda path: caida.read(path, 9),
     "serial-2.as-rel2.txt": lambda path: caida.read(path, 3),
-    "office.clab.yml": lambda path: containerlab.read(path),
+    "office.clab.yml": containerlab.read,
     "campus.py": lambda path: mininet.read(f"{path}:Campus", {"halls": 3}),
 }
 
@@ -226,7 +226,8 @@ class TestContainerlab:
             ("{kind: vr-sros}", "router"), ("{kind: crpd}", "router"), ("{kind: cisco_xrd}", "router"),
             ("{kind: xrd}", "router"), ("{kind: linux, image: 'frrouting/frr:v8'}", "router"),
             ("{kind: linux, image: 'ghcr.io/srl-labs/network-multitool'}", "host"),
-            ("{kind: ovs-bridge}", "switch"), ("{kind: bridge}", "switch"), ("{kind: linux}", "host"), ("", "host"),
+            ("{kind: ovs-bridge}", "switch"), ("{kind: bridge}", "switch"), ("{kind: linux}", "host"),
+            ("", "host"),
         ],
     )  # fmt: skip
     def test_kinds(self, node, kind, tmp_path):
@@ -235,8 +236,8 @@ class TestContainerlab:
             f"topology:\n  nodes: {{a: {node}, b: {{kind: bridge}}}}\n  links:\n    - endpoints: [a:e, b:e]\n"
         )
         draft = containerlab.read(file)
-        found = {"host": draft.hosts, "switch": draft.switches, "router": draft.isps.get("lab", Draft("", [])) and {
-            router: 1 for isp in draft.isps.values() for router in isp.routers}}  # fmt: skip
+        routers = [router for isp in draft.isps.values() for router in isp.routers]
+        found = {"host": draft.hosts, "switch": draft.switches, "router": routers}
         assert "a" in found[kind]
 
 
@@ -273,8 +274,8 @@ class TestMininet:
             ("class A:\n  def (", "a.py:A", "a.py:2:1: is not Python"),
             ("\nimport nonsense_that_is_not\n", "a.py:A", "a.py:2:1: ends with ModuleNotFoundError"),
             ("import sys\nsys.exit(3)\n", "a.py:A", "a.py:2:1: ends with SystemExit: 3"),
-            ("from mininet.topo import Topo\nclass FatTree(Topo): pass\n", "a.py:FatTre", "did you mean FatTree?"),
-            ("from mininet.topo import Topo\nclass FatTree(Topo): pass\n", "a.py:FatTree", "FatTree has no nodes"),
+            ("from mininet.topo import Topo\nclass FatTree(Topo): 0\n", "a.py:FatTre", "mean FatTree?"),
+            ("from mininet.topo import Topo\nclass FatTree(Topo): 0\n", "a.py:FatTree", "has no nodes"),
             ("from mininet.topo import Topo\nclass A(Topo):\n  def build(self, k):\n    1 / 0\n", "a.py:A",
              "a.py:4:1: ends with ZeroDivisionError"),
             ("x = 1\n", "a.py", "a.py: names no class; write"),
@@ -291,7 +292,6 @@ class TestMininet:
         assert "takes no argument 'hals'; did you mean halls?" in refusal(
             mininet.read, f"{GOLDEN / 'campus.py'}:campus", {"hals": 3}
         )
-        assert "k is no name" not in call("mininet", "mininet.topo:LinearTopo", "--arg", "k=3").stderr
         result = call("mininet", "mininet.topo:LinearTopo", "--arg", "3")
         assert result.exit_code == 2
         assert "k=4" in re.sub(r"[\s│]+", "", result.stderr)
@@ -338,16 +338,15 @@ def test_broken_files_are_read_or_refused_but_nothing_else(name, tmp_path):
             assert SOURCES[name](file).yaml()
             outcomes.add("read")
         except Refused as refused:
-            assert all(problem.hint for problem in refused.problems)
-            outcomes.add("refused")
+            outcomes.add("refused" if all(problem.hint for problem in refused.problems) else "no hint")
     assert outcomes == {"read", "refused"}
 
 
 @pytest.mark.parametrize(
     ("label", "name"),
     [
-        ("New York", "new-york"), ("Zürich", "zurich"), ("Tromsø", "tromso"), ("10 Gbit", "n10-gbit"), ("東京", ""),
-        ("--", ""), ("A" * 50, "a" * 40), ("a_b", "a-b"),
+        ("New York", "new-york"), ("Zürich", "zurich"), ("Tromsø", "tromso"), ("10 Gbit", "n10-gbit"),
+        ("東京", ""), ("--", ""), ("A" * 50, "a" * 40), ("a_b", "a-b"),
     ],
 )  # fmt: skip
 def test_labels_become_names(label, name):

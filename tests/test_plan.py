@@ -1,24 +1,25 @@
-"""The plan of the shipped topology, byte for byte, and what must be true of every plan."""
+"""Two plans byte for byte, the demo's and that of everything one may write, and what is true of all plans."""
 
 import dataclasses
 import ipaddress
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from testbed import model
-from testbed.job import Job
+from testbed.job import Job, Shape
 from testbed.kernel.boot import PROGRAMS_PATH
-from testbed.plan import plan
+from testbed.plan import bare, plan
 from testbed.plan.addresses import PlanError, Pool, Taken
 from testbed.plan.pki import Authority
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden" / "metro.plan"
+GOLDEN = Path(__file__).parent / "golden"
 BIRD = shutil.which("bird", path=PROGRAMS_PATH)  # an ordinary user has no /usr/sbin in PATH
 
 
@@ -27,9 +28,19 @@ def planned(**sets):
     return plan(loaded)
 
 
+def everything():
+    return bare(model.load_topology(GOLDEN / "everything.yaml"))
+
+
 @pytest.fixture(scope="module")
 def job():
     return planned()
+
+
+def words(shape):
+    """What a shape says that others do not."""
+    found = {field.name: getattr(shape, field.name) for field in dataclasses.fields(shape)}
+    return ", ".join(f"{key} {value}" for key, value in found.items() if value != getattr(Shape(), key))
 
 
 def described(job):
@@ -40,8 +51,10 @@ def described(job):
         lines.append(f"{node.name}: {node.role} AS{node.asn} {node.isp or '-'} {own}")
         for i in node.interfaces:
             vlan = f" VLAN {i.vlan}" if i.vlan else ""
-            lines.append(f"  {i.name} {i.mac} {i.address or '-'} {i.address6 or '-'} mtu {i.mtu}{vlan} to {i.peer}")
-            lines.append(f"    {i.shape}")
+            lines.append(
+                f"  {i.name} {i.mac} {i.address or '-'} {i.address6 or '-'} mtu {i.mtu}{vlan} to {i.peer}"
+            )
+            lines.append(f"    {words(i.shape)}")
         lines += [f"  route {route.prefix} via {route.via}" for route in node.routes]
         for process in node.processes:
             told = json.dumps(process.config, sort_keys=True) if process.service else " ".join(process.argv)
@@ -58,7 +71,38 @@ def described(job):
 
 def test_the_plan_of_metro_is_the_golden_one(job):
     """If it changed on purpose: python -m tests.test_plan writes the new one; read the difference."""
-    assert described(job) == GOLDEN.read_text()
+    assert described(job) == (GOLDEN / "metro.plan").read_text()
+
+
+def test_the_plan_of_everything_is_the_golden_one():
+    assert described(everything()) == (GOLDEN / "everything.plan").read_text()
+
+
+def test_a_topology_alone_is_a_job_in_which_nothing_happens():
+    job = everything()
+    assert (job.scenario, job.topology, job.zone, job.clock) == ("everything", "everything", "", "wall")
+    assert (job.duration_ns, job.sessions, job.faults, job.checks, job.captures) == (0, (), (), (), ())
+    assert Job.loads(job.dumps()) == job
+    assert bare(model.load_topology(GOLDEN / "everything.yaml"), seed=2).seed == 2
+
+
+def test_planning_grows_with_the_network_and_not_with_its_square(tmp_path):
+    def cost_s(routers):
+        names = [f"r{number}" for number in range(routers)]
+        around = [(a, names[(place + step) % routers]) for step in (1, 37) for place, a in enumerate(names)]
+        path = tmp_path / "ring.yaml"
+        path.write_text(json.dumps({
+            "name": "ring", "isps": {"net": {"asn": 64500, "routers": names}},
+            "links": [{"endpoints": [f"net.{a}", f"net.{b}"], "delay": "1ms"} for a, b in around],
+        }))  # fmt: skip
+        started = time.process_time()
+        job = bare(model.load_topology(path))
+        spent = time.process_time() - started
+        assert (len(job.nodes), len(job.links)) == (routers, 2 * routers)
+        return spent
+
+    cost_s(80)
+    assert cost_s(1000) < 10 * cost_s(250)  # four times as many; the square would be 16
 
 
 def test_a_job_survives_json(job):
@@ -111,9 +155,10 @@ def test_sessions_start_in_turn(job):
 
 
 @pytest.mark.skipif(BIRD is None, reason="bird2 is not installed")
-def test_bird_accepts_every_configuration(job, tmp_path):
+@pytest.mark.parametrize(("planning", "daemons"), [(planned, 11), (everything, 8)])
+def test_bird_accepts_every_configuration(planning, daemons, tmp_path):
     checked = 0
-    for node in job.nodes:
+    for node in planning().nodes:
         for path, text in node.files.items():
             if path.endswith("bird.conf"):
                 (tmp_path / "bird.conf").write_text(text)
@@ -122,7 +167,7 @@ def test_bird_accepts_every_configuration(job, tmp_path):
                 )
                 assert done.returncode == 0, f"{node.name}: {done.stderr}"
                 checked += 1
-    assert checked == 11
+    assert checked == daemons
 
 
 def test_the_authority_signs_what_clients_verify():
@@ -141,9 +186,10 @@ def test_the_authority_signs_what_clients_verify():
 def test_running_out_of_addresses_is_said():
     pool = Pool(ipaddress.IPv4Network("10.0.0.0/30"), 31, "links of north", Taken())
     assert [pool.take(), pool.take()] == [10 << 24, (10 << 24) + 2]
-    with pytest.raises(PlanError, match="links of north: more than the 2 that 10.0.0.0/30 has room for; use"):
+    with pytest.raises(PlanError, match="links of north: more than the 2 that"):
         pool.take()
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(described(planned()))
+    (GOLDEN / "metro.plan").write_text(described(planned()))
+    (GOLDEN / "everything.plan").write_text(described(everything()))

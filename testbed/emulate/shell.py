@@ -25,7 +25,7 @@ from mininet.log import output, setLogLevel
 from testbed import impairments, namespaces, registry
 from testbed.emulate.guest import tell
 from testbed.emulate.network import Network
-from testbed.emulate.nodes import Mininet
+from testbed.emulate.mininet import Mininet
 from testbed.emulate.play import bring_up
 from testbed.job import HERE, OUT, Job, Link
 from testbed.refusal import suggestion
@@ -225,8 +225,18 @@ class Shell(CLI):  # type: ignore[misc]
     def _tcpdump(self, link: Link, *how: str) -> subprocess.Popen[bytes]:
         if shutil.which("tcpdump") is None:
             raise ValueError("there is no tcpdump on this machine; leave, and: sudo apt-get install tcpdump")
+        # immediate: else what came in the last second is not in the file when it ends
+        command = ["tcpdump", "-Z", "root", "--immediate-mode", "-n", "-i", link.a_interface, *how]
         with namespaces.inside(self.network.namespace(link.a)):
-            return subprocess.Popen(["tcpdump", "-Z", "root", "-n", "-i", link.a_interface, *how])
+            started = subprocess.Popen(command, stderr=subprocess.PIPE)
+        assert started.stderr is not None
+        said = ""
+        while "listening on" not in said:  # from here on it misses nothing
+            line = started.stderr.readline().decode(errors="replace")
+            if not line:
+                raise ValueError(f"tcpdump ended: {said.strip()}")
+            said += line
+        return started
 
     def _end_capture(self, link: str) -> None:
         if link not in self._captures:

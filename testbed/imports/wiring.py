@@ -6,6 +6,7 @@ several forwards, so it is a router; the routers are of one AS unless the file k
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -158,7 +159,9 @@ def _named(kinds: Mapping[str, str], nodes: Mapping[str, Node], made: Draft) -> 
             isp = isp or LAB
             own = within.setdefault(isp, Names())
             named = own.take(router or node, "router")
-            network = made.isps.setdefault(isp, Isp(nodes[node].asn or ASN + len(made.isps)))
+            taken = {n.asn for n in nodes.values()} | {known.asn for known in made.isps.values()}
+            free_asn = next(asn for asn in itertools.count(ASN) if asn not in taken)
+            network = made.isps.setdefault(isp, Isp(nodes[node].asn or free_asn))
             network.routers[named] = ""
             names[node] = f"{isp}.{named}"
         if names[node].rpartition(".")[2] != node and not nodes[node].name:

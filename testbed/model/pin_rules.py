@@ -66,6 +66,7 @@ def breaches(topology: Topology) -> Iterator[Breach]:
                 what = f"{prefix} overlaps with {earlier} of {dotted(other[:-1])}"
                 yield Breach(location, what, "write a prefix of its own, or delete it to have one planned")
                 break
+    yield from _families(topology)
     yield from _switches(topology)
     yield from _ends(topology)
     if overlaps:
@@ -97,6 +98,16 @@ def _prefixes(topology: Topology) -> Iterator[tuple[Location, Net]]:
         for key, prefix in (("prefix", owner.prefix), ("prefix6", owner.prefix6)):
             if prefix:
                 yield (*start, key), ip_network(prefix)
+
+
+def _families(topology: Topology) -> Iterator[Breach]:
+    """What is pinned is of use; an IPv4 address always is, since IPv6 ones are made from it."""
+    if "ipv6" not in topology.families:
+        found = [(pin.location, pin.takes) for pin in pins(topology)]
+        for location, pinned in (*_prefixes(topology), *found):
+            if pinned.version == 6:
+                hint = f"delete {location[-1]}, or write families: [ipv4, ipv6]"
+                yield Breach(location, "the topology has no IPv6", hint, on_key=True)
 
 
 def _switches(topology: Topology) -> Iterator[Breach]:
@@ -150,33 +161,43 @@ def _addresses(topology: Topology, assigned: Prefixing) -> Iterator[Breach]:
 
     found = list(pins(topology))
     for pin in found:
-        version = pin.address.version
+        version, owner = pin.address.version, pin.owners[0]
         held = [each.v4 if version == 4 else each.v6 for each in map(of, pin.owners) if each]
-        if held and not any(pin.takes.subnet_of(prefix) for prefix in held):  # type: ignore[arg-type]
-            owner = pin.owners[0] if isinstance(pin.owners[0], str) else pin.owners[0][0]
-            what = f"{pin.address.ip} is not in {' or '.join(map(str, held))}, the prefix of {owner}"
-            example = next(held[0].hosts())
+        if not held:
+            continue
+        example = f"write for example {next(held[0].hosts())}"
+        if not any(pin.takes.subnet_of(prefix) for prefix in held):  # type: ignore[arg-type]
+            names = [each if isinstance(each, str) else each[0] for each in pin.owners]
+            what = f"{pin.address.ip} is not in {' or '.join(map(str, held))}, as {' or '.join(names)} is"
             key = "prefix" if version == 4 else "prefix6"
-            yield Breach(
-                pin.location, what, f"write for example {example}, or pin the {key} of {owner} as well"
-            )
-        elif held and not isinstance(pin.owners[0], str) and pin.address.ip in _useless(held[0]):
-            what = f"{pin.address.ip} is {held[0]}'s own, or its broadcast address"
-            yield Breach(pin.location, what, f"write for example {next(held[0].hosts())}")
+            yield Breach(pin.location, what, f"{example}, or pin the {key} of {names[0]} as well")
+        elif not isinstance(owner, str) and pin.address.ip in _useless(held[0]):
+            yield Breach(pin.location, f"{pin.address.ip} is no node's address in {held[0]}", example)
+    yield from _overlaps(found)
+
+
+def _overlaps(found: list[Pin]) -> Iterator[Breach]:
+    """No address is pinned twice, and no subnet of a link overlaps with another."""
+    first: dict[Net, Pin] = {}
+    for pin in found:
+        if (earlier := first.setdefault(pin.takes, pin)) is not pin:
+            what = f"{pin.address.ip} is taken already, by {dotted(earlier.location)}"
+            yield Breach(pin.location, what, "write another address")
     for version in (4, 6):
-        last: Pin | None = None
-        for pin in sorted(
-            (pin for pin in found if pin.takes.version == version),
-            key=lambda pin: (int(pin.takes.network_address), -int(pin.takes.broadcast_address)),
-        ):
-            if last and pin.takes.network_address <= last.takes.broadcast_address:  # type: ignore[operator]
-                first, second = sorted((last, pin), key=found.index)
-                what = f"{second.address.ip} is taken already, by {dotted(first.location)}"
-                if second.address.ip != first.address.ip:
-                    what = f"{second.takes} overlaps with {first.takes} of {dotted(first.location)}"
-                yield Breach(second.location, what, "write another address")
-            if not last or pin.takes.broadcast_address > last.takes.broadcast_address:  # type: ignore[operator]
-                last = pin
+        spans = [
+            (int(takes.network_address), -int(takes.broadcast_address), place)
+            for place, takes in enumerate(first)
+            if takes.version == version
+        ]
+        widest: tuple[int, int] | None = None  # the last address so far, and whose it is
+        pinned = list(first.values())
+        for start, end, place in sorted(spans):
+            if widest and start <= widest[0]:
+                one, other = (pinned[each] for each in sorted((widest[1], place)))
+                what = f"{other.takes} overlaps with {one.takes} of {dotted(one.location)}"
+                yield Breach(other.location, what, "write another address")
+            if not widest or -end > widest[0]:
+                widest = (-end, place)
 
 
 def _useless(prefix: Net) -> tuple[object, ...]:

@@ -143,7 +143,7 @@ class _Drawing:
                 lan.nodes[name] = own = lan.first(host.address, host.address6)
                 self._add(Node(name=name, role="host"), own)
                 port = _Side(host.at, port="host", vlan=host.vlan or 0)
-                self._plan.lan_of[self._connect(_Side(name, own), port, self._line(host)).name] = lan
+                self._connect(_Side(name, own), port, self._line(host))
 
     def wires(self) -> None:
         """The links that the file names as such, and the BGP sessions of two networks over them."""
@@ -152,7 +152,7 @@ class _Drawing:
             line = self._line(wire, wire.forward, wire.backward)
             bridges = [end for end in (a, b) if self._topology.is_lan(end)]
             if len(bridges) == 2:
-                self._plan.lan_of[self._connect(_Side(a), _Side(b), line).name] = self._lan(a, None)
+                self._connect(_Side(a), _Side(b), line)
             elif bridges:
                 self._port(wire, bridges[0], line)
             else:
@@ -292,7 +292,7 @@ class _Drawing:
             lan.nodes[node] = lan.first(wire.address, wire.address6)
         sides = {node: _Side(node, lan.nodes[node]), bridge: _Side(bridge, vlan=wire.vlan or 0)}
         a, b = (sides[end] for end in wire.endpoints)
-        self._plan.lan_of[self._connect(a, b, line).name] = lan
+        self._connect(a, b, line)
 
     def _line(
         self, spec: LinkSpec, forward: LinkSpec | None = None, backward: LinkSpec | None = None
@@ -300,7 +300,7 @@ class _Drawing:
         below = self._topology.defaults.link
         return _Line(shapes(below, spec, forward, backward), spec.over(below).mtu or MTU)
 
-    def _connect(self, a: _Side, b: _Side, line: _Line, relation: str = "") -> Link:
+    def _connect(self, a: _Side, b: _Side, line: _Line, relation: str = "") -> None:
         """Join two nodes by a link."""
         vlan = a.vlan or b.vlan
         name = link_name(*(self._topology.port(side.node, vlan) for side in (a, b)))
@@ -317,7 +317,9 @@ class _Drawing:
                 mtu=line.mtu, vlan=here.vlan, shape=shape,
             ))  # fmt: skip
         self._plan.links[name] = link
-        return link
+        for side in (a, b):
+            if self._topology.is_lan(side.node):
+                self._plan.lan_of[name] = self._lan(side.node, vlan)
 
     def _next_port(self, side: _Side) -> str:
         """The next name among a node's interfaces that are called so: eth from 0, others from 1."""
