@@ -50,9 +50,10 @@ def shown(findings: list[proving.Finding]) -> str:
 
 
 def _range(finding: proving.Finding) -> str:
-    low, high = _number(finding.low), _number(finding.high)
+    low = _number(finding.low)
     if math.isinf(finding.high):
         return f"at least {low}"
+    high = _number(finding.high)
     return low if low == high else f"{low} to {high}"
 
 

@@ -8,15 +8,11 @@ inside is what a user waits for.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
-from testbed import namespaces
-from testbed.emulate import rtnetlink
 from testbed.emulate.guest import tell
-from testbed.emulate.netlink import Netlink
 from testbed.emulate.network import Network
 from testbed.job import NODES, Interface, Job, Link, Node, Shape
 
@@ -24,7 +20,6 @@ SIZES = (100, 250, 500, 1000)
 MEMORY_BYTES = 2**30
 SHAPE = Shape(rate_bps=100_000_000, delay_ns=5_000_000, queue_packets=100)
 _ACROSS = 7
-_WITNESS, _WITNESS_INDEX = "witness", 1_000_000
 
 
 def ring(nodes: int) -> Job:
@@ -70,28 +65,10 @@ def run(job: Job) -> None:
     before, began = available_bytes(), time.monotonic()
     network.build()
     up_s, used = time.monotonic() - began, before - available_bytes()
-    last = witness(network.namespace(job.nodes[-1].name))
     began = time.monotonic()
     network.close()
-    while last.exists():
-        time.sleep(0.001)
     down_s = time.monotonic() - began
     tell(nodes=len(job.nodes), links=len(job.links), up_s=up_s, down_s=down_s, memory_bytes=used)
-
-
-def witness(namespace: int) -> Path:
-    """A file that is there until the kernel has taken down what was in a namespace.
-
-    It is an interface of ours whose peer lies in there, and goes with it. Namespaces go in the order in
-    which they were let go of, so the witness of the last one is a witness of all.
-    """
-    here = namespaces.current()
-    socket = Netlink()
-    ends = (Interface(name=_WITNESS, link="", mac=f"02:ff:00:00:00:0{side}") for side in (1, 2))
-    socket.ask(rtnetlink.pair(*ends, (_WITNESS_INDEX, _WITNESS_INDEX), (here, namespace)))
-    socket.close()
-    os.close(here)
-    return Path("/sys/class/net", _WITNESS)
 
 
 def available_bytes() -> int:

@@ -4,8 +4,6 @@ import proving
 import pytest
 from rows import run
 
-from testbed.measure.tables import capture_drops
-
 pytestmark = pytest.mark.guest
 
 
@@ -29,9 +27,5 @@ def test_the_kernel_drops_where_it_was_told_to(measured):
     dropped = {link for (link,) in measured.sql("select link from links group by link having max(drops) > 0")}
     lossy = {"queue-packets", "queue-bytes", "loss", "gilbert-elliott", "four-states"}
     lossy |= {f"{aqm.replace('_', '-')}-drops" for aqm in proving.AQMS}
+    lossy.add("pie-marks")  # PIE drops where it would have to mark more than a tenth (RFC 8033, 5.1)
     assert dropped == {proving.TRIALS[name].row.link(1) for name in lossy}
-
-
-def test_no_packet_is_missing_from_the_captures(measured):
-    assert set(capture_drops(measured.run).values()) == {0}
-    assert len(capture_drops(measured.run)) == len(measured.job.links)

@@ -1,5 +1,6 @@
 """TCP of the guest does what TCP does, judged on the packets of flows over links that are known."""
 
+import dataclasses
 import itertools
 import math
 import statistics
@@ -81,16 +82,17 @@ def reno(tmp_path_factory):
 @pytest.fixture(scope="module")
 def flows(tmp_path_factory):
     rows = [*(bulk_row(*each) for each in BULK), hole_row()]
+    link, all_lost = hole_row().link(1), dataclasses.asdict(Loss(parameters=(1.0,)))
     hole = Fault(
-        id=1, kind="link-impair", at_ns=HOLE_AT_NS, lasts_ns=HOLE_NS, target=hole_row().link(1),
-        source="testbed.faults.link_impair:LinkImpair", parameters={"link": hole_row().link(1), "loss": 1.0},
+        id=1, kind="link-impair", at_ns=HOLE_AT_NS, lasts_ns=HOLE_NS, target=link,
+        source="testbed.faults.link_impair:LinkImpair", parameters={"link": link, "loss": all_lost},
     )  # fmt: skip
     lasts_ns = HOLE_AT_NS + HOLE_NS + 1 * S
     return run("flows", rows, tmp_path_factory.mktemp("flows"), lasts_ns=lasts_ns, faults=[hole])
 
 
 def pftk_per_s(p, rtt_s, timeout_s, b=1):
-    """Segments a second by Padhye, Firoiu, Towsley and Kurose (SIGCOMM 1998), equations 13, 24, 28 and 29.
+    """Segments a second by the equation of Padhye, Firoiu, Towsley and Kurose (SIGCOMM 1998).
 
     The full model with timeouts, whose window the receiver does not limit.
     """
@@ -125,7 +127,7 @@ def acknowledgements(tables, row):
 
 @pytest.mark.parametrize("p", [1e-4, 1e-3, 1e-2])
 def test_the_equation_agrees_with_its_own_approximation(p):
-    """Equation 33 of the same paper; it neglects what is of the order of one segment a window."""
+    """The one the paper gives for small p; it neglects what is of the order of one segment a window."""
     rtt_s, timeout_s = 0.05, 0.25
     lost = rtt_s * math.sqrt(2 * p / 3) + timeout_s * min(1, 3 * math.sqrt(3 * p / 8)) * p * (1 + 32 * p**2)
     assert pftk_per_s(p, rtt_s, timeout_s) == pytest.approx(1 / lost, rel=0.12)

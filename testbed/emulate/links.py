@@ -57,7 +57,7 @@ class Intf(mininet.link.TCIntf):  # type: ignore[misc]
         """Take over addresses and what TCIntf knows of; what is not given stays as it is."""
         known = {name: params[name] for name in _SHAPING if params.get(name) is not None}
         if known:
-            self.shape = _shaped(self.shape, **known)
+            self.shape = shaped(self.shape, **known)
             if self.index:
                 self._ask(*shaping.requests(self.index, self.shape))
         rest = {name: value for name, value in params.items() if name in ("mac", "ip", "ifconfig", "up")}
@@ -122,6 +122,11 @@ class Intf(mininet.link.TCIntf):  # type: ignore[misc]
         self.node.delIntf(self)
         self.link, self.index = None, 0
 
+    def __str__(self) -> str:
+        """The name, with the node's if it tells nothing without."""
+        own = self.name.startswith(self.node.name)
+        return self.name if own else f"{self.node.name}-{self.name}"
+
     def status(self) -> str:
         """Whether the kernel has the interface, in Mininet's words."""
         return "OK" if self.index in dict(rtnetlink.names(self.node.socket)) else "MISSING"
@@ -131,7 +136,7 @@ _SHAPING = ("bw", "delay", "jitter", "loss", "max_queue_size", "enable_ecn", "en
 _UNITS_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def _shaped(
+def shaped(
     shape: Shape,
     *,
     bw: float | None = None,

@@ -14,6 +14,7 @@ import select
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Mininet(mininet.net.Mininet):  # type: ignore[misc]
         self.wires: list[Link] = []
         self._noted = False
         self._names: set[str] = set()
+        self._held: dict[Link, ExitStack] = {}  # links that were taken down
         self._macs = itertools.count(1)
         super().__init__(topo, build=False, **options)
         if topo and build:
@@ -160,7 +162,7 @@ class Mininet(mininet.net.Mininet):  # type: ignore[misc]
             return
         self._noted = False
         for host in self.hosts:
-            intf = host.defaultIntf()
+            intf = host.defaultIntf() if host.intfs else None
             if intf and not intf.index and not intf.plan:
                 intf.mac = host.params.get("mac") or intf.mac
                 if host.params.get("ip") and not intf.ip:
@@ -188,6 +190,20 @@ class Mininet(mininet.net.Mininet):  # type: ignore[misc]
         known = [(host, host.IP(), host.MAC()) for host in self.hosts]
         for host in self.hosts:
             host.knows([(ip, mac) for other, ip, mac in known if other is not host])
+
+    def configLinkStatus(self, src: str, dst: str, status: str) -> None:  # noqa: N802
+        """Take the links between two nodes down, or up again with all that the kernel forgot meanwhile."""
+        links = self.linksBetween(self[src], self[dst]) if src in self and dst in self else []
+        if not links or status not in ("up", "down"):
+            super().configLinkStatus(src, dst, status)
+        for link in links:
+            held = self._held.pop(link, None)
+            if status == "down":
+                self._held[link] = held or ExitStack()
+                if held is None:
+                    self._held[link].enter_context(self.network.down(link.plan.name))
+            elif held is not None:
+                held.close()
 
     def stop(self) -> None:
         """End all shells, and the network unless it was there before."""

@@ -104,18 +104,32 @@ class Network(Layers):
         self._settle(sorted(ends))
 
     def close(self) -> None:
-        """Let go of all nodes; the kernel takes down what is in their namespaces."""
+        """Let go of all nodes, and return when the kernel has taken down those that no process is in.
+
+        It does so behind the back of who closes a namespace, in the order in which they were closed. A pair
+        that reaches into one more namespace, closed after all others, is gone when they are.
+        """
+        with namespaces.returning() as here:
+            near, socket = namespaces.create(here), Netlink()
+            far = namespaces.create(here)
+        a, b = (Interface(name="witness", link="witness", mac=f"02:00:00:00:00:0{end}") for end in (1, 2))
+        socket.ask(rtnetlink.pair(a, b, (_BRIDGE, _BRIDGE), (near, far)))
         self._remove(list(self._built), list(self._wired))
         self._built, self._wired = {}, {}
+        os.close(far)
+        while any(name == "witness" for _, name in rtnetlink.names(socket)):
+            time.sleep(_SETTLE_POLL_S)
+        socket.close()
+        os.close(near)
 
     def _remove(self, nodes: list[str], links: list[str]) -> None:
         doomed = set(nodes)
         for name in links:
             link = self._wired[name]
-            for node, interface in ((link.a, link.a_interface), (link.b, link.b_interface)):
-                index = self._indexes[node].pop(interface)
-                if node == link.a and not {link.a, link.b} & doomed:  # else it goes with the namespace
-                    self._sockets[node].ask(rtnetlink.gone(index))
+            ends = [(link.a, link.a_interface), (link.b, link.b_interface)]
+            indexes = {node: self._indexes[node].pop(interface) for node, interface in ends}
+            if left := [node for node in indexes if node not in doomed]:  # else it goes with the namespaces
+                self._sockets[left[0]].ask(rtnetlink.gone(indexes[left[0]]))
         for name in nodes:
             self._sockets.pop(name).close()
             os.close(self._namespaces.pop(name))

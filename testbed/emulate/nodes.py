@@ -23,6 +23,7 @@ import mininet.nodelib
 from testbed import job as jobs
 from testbed import namespaces
 from testbed.emulate import rtnetlink
+from testbed.emulate.links import Intf
 from testbed.emulate.netlink import Netlink
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Node(mininet.node.Node):  # type: ignore[misc]
         """Set the default route, `via ADDRESS`; anything else is left to `ip`."""
         way = re.fullmatch(r"(?:dev \S+ )?via (\S+)", str(intf).strip())
         if way is None:
-            return super().setDefaultRoute(intf)
+            return super().setDefaultRoute(f"dev {intf.name}" if isinstance(intf, Intf) else intf)
         self.socket.ask(rtnetlink.route("0.0.0.0/0", way[1]))
         return ""
 

@@ -42,7 +42,7 @@ _IFLA_BRIDGE_VLAN_INFO, _PVID, _UNTAGGED, _DEFAULT_VLAN = 2, 2, 4, 1
 _IFA_ADDRESS, _IFA_LOCAL, _RTA_DST, _RTA_GATEWAY, _RTA_CACHEINFO = 1, 2, 1, 5, 12
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 _PERMANENT, _TENTATIVE, _RUNNING = 0x80, 0x40, 0x40
-_STATIC, _UNICAST, _MAIN, _SCOPE_LINK = 4, 1, 254, 253
+_STATIC, _UNICAST, _MAIN, _SCOPE_LINK, _RTM_F_CLONED = 4, 1, 254, 253, 0x200
 
 
 def pair(a: Interface, b: Interface, indexes: tuple[int, int], namespaces: tuple[int, int]) -> Request:
@@ -212,11 +212,14 @@ def port_states(socket: Netlink) -> Iterator[tuple[str, int]]:
 
 
 def routes(socket: Netlink, *, ipv6: bool) -> Iterator[bytes]:
-    """Every route of a namespace as the kernel has it, but for what changes from read to read."""
+    """Every route of a namespace as the kernel has it, but for what passing packets leave behind."""
     for family in (_INET, _INET6)[: 1 + ipv6]:
         body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for _, found in socket.dump(Request(_GETROUTE, 0, body, "tell the routes")):
-            yield found[: _RTMSG.size] + b"".join(
+            fields = _RTMSG.unpack_from(found)
+            if fields[-1] & _RTM_F_CLONED:  # learnt for one destination: its path's MTU, or a redirect
+                continue
+            yield _RTMSG.pack(*fields) + b"".join(
                 attribute(number, value)
                 for number, value in _attributes(found[_RTMSG.size :])
                 if number != _RTA_CACHEINFO  # how often a route was used, and when

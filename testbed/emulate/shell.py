@@ -24,8 +24,8 @@ from mininet.log import output, setLogLevel
 
 from testbed import impairments, namespaces, registry
 from testbed.emulate.guest import tell
-from testbed.emulate.network import Network
 from testbed.emulate.mininet import Mininet
+from testbed.emulate.network import Network
 from testbed.emulate.play import bring_up
 from testbed.job import HERE, OUT, Job, Link
 from testbed.refusal import suggestion
