@@ -11,6 +11,7 @@ packages=(
     python3 python3-venv ca-certificates                    # what ours runs on
     bird2 nginx unbound nsd                                 # what the roles start
     iproute2 util-linux                                     # setarch, and ip for people
+    iputils-ping iperf tcpdump                              # what people type in the shell
     gcc libc6-dev make flex bison bc tar xz-utils           # what the guest kernel is built with
     linux-source-6.12                                       # and from
     graphviz                                                # what draws networks

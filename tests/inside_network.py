@@ -8,9 +8,9 @@ from pathlib import Path
 from testbed import namespaces
 from testbed.emulate.guest import tell
 from testbed.emulate.netlink import NetlinkError
-from testbed.emulate.network import Network
+from testbed.emulate.network import Network, NetworkError
 from testbed.faults import changes
-from testbed.job import NODES, Interface, Job, Link, Node, Route, Shape
+from testbed.job import NODES, Interface, Job, Link, Node, Route, Shape, Trace
 
 MS = 1_000_000
 SHAPE = Shape(rate_bps=100_000_000, delay_ns=5 * MS)
@@ -181,6 +181,8 @@ def run(_):
         tell(refused=str(refused), later_done="10.9.9.9" in lab.run("h1", "ip addr"))
     net.close()
     trees()
+    traces()
+    otherwise()
 
 
 def broken(net):
@@ -206,4 +208,46 @@ def trees():
         late=lab.pings("h1", "10.0.0.2", "-c3"),
         states=[line for node in ("s1", "s2", "s3") for line in lab.run(node, "bridge link").splitlines()],
     )
+    lab.net.close()
+
+
+def otherwise():
+    """The kernel is asked for another rate than the job has."""
+
+    class Deaf(Network):
+        def _shaping(self, index, shape, seed=None):
+            return super()._shaping(index, dataclasses.replace(shape, rate_bps=shape.rate_bps // 2), seed)
+
+    net = Deaf(job(), Path("/tmp/logs"), Path(NODES))
+    try:
+        net.build()
+    except NetworkError as error:
+        tell(otherwise=str(error))
+
+
+def traces():
+    """A link that may send once a second, 250 ms after each second of the trace's own time."""
+    slow = dataclasses.replace(SHAPE, rate_bps=None, trace="slow")
+    first = job().nodes[0]
+    ends = (dataclasses.replace(first.interfaces[0], shape=slow),)
+    which = dataclasses.replace(
+        job(),
+        nodes=(dataclasses.replace(first, interfaces=ends), *job().nodes[1:]),
+        links=(dataclasses.replace(job().links[0], a_to_b=slow), *job().links[1:]),
+        traces={"slow": Trace(period_ns=1000 * MS, times_ns=(250 * MS,))},
+    )
+    lab = Lab(which)
+    start = (time.time_ns() // (1000 * MS) + 2) * 1000 * MS + 400 * MS
+    lab.net.start_traces(start)
+    time.sleep(3)
+    came = []
+    for _ in range(3):
+        assert lab.pings("h1", "10.0.0.1", "-W9")
+        came.append((time.time_ns() - start) % (1000 * MS))
+    with lab.net.shaped("h1--r", "forward", trace=None, rate_bps=100_000_000):
+        began = time.monotonic()
+        assert lab.pings("h1", "10.0.0.1")
+        free_s = time.monotonic() - began
+    lab.pings("h1", "10.0.0.1", "-W9")
+    tell(trace_ns=came, without_trace_s=free_s, trace_again_ns=(time.time_ns() - start) % (1000 * MS))
     lab.net.close()

@@ -17,6 +17,7 @@ MAKEFILE = """
 allnoconfig:
 \tgrep = fragment > .config
 linux:
+\t@test -s net/sched/sch_line.c && grep -q sch_line.o net/sched/Makefile
 \t@echo '  CC      init/main.o'
 \t@echo '  CC      init/version.o'
 \t@echo program > linux
@@ -70,12 +71,13 @@ def test_builds_once_and_keeps_it(make_source):
     assert seen == []
 
 
-def test_another_configuration_is_another_kernel(make_source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", ["CONFIG", "SEEDED", "LINE"])
+def test_another_part_is_another_kernel(make_source, tmp_path, monkeypatch, part):
     make_source()
     before = build.path()
-    config = tmp_path / "guest.config"
-    config.write_text(build.CONFIG.read_text() + "CONFIG_MACVLAN=y\n")
-    monkeypatch.setattr(build, "CONFIG", config)
+    other = tmp_path / "other"
+    other.write_text(getattr(build, part).read_text() + "\n")
+    monkeypatch.setattr(build, part, other)
     assert build.path() != before
     assert build.path().parent == before.parent
 

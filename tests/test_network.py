@@ -3,7 +3,7 @@
 import inside_network
 import pytest
 
-from testbed.emulate import rtnetlink
+from testbed.emulate import network, rtnetlink
 from testbed.emulate.netlink import attribute, nested
 from testbed.testing import booted
 
@@ -16,6 +16,15 @@ def test_attributes_are_padded_and_say_their_length_without_it():
 def test_a_request_says_what_it_is_for():
     assert "10.0.0.1/31" in rtnetlink.address(3, "10.0.0.1/31").meaning
     assert "h1--r" in rtnetlink.pair(*inside_network.job().nodes[1].interfaces, (3, 4), (5, 6)).meaning
+
+
+def test_what_the_kernel_lacks_is_refused_by_name_before_anything_is_made(monkeypatch, tmp_path):
+    monkeypatch.setattr(network.shaping, "lacking", lambda shapes: ["cake"] if list(shapes) else [])
+    net = network.Network(inside_network.job(), tmp_path, tmp_path)
+    with pytest.raises(network.NetworkError, match="lacks .*: cake"):
+        net.build()
+    with pytest.raises(KeyError):
+        net.namespace("h1")
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +127,17 @@ def test_a_ring_of_switches_becomes_a_tree(said):
     states = [line.partition(" state ")[2].split()[0] for line in said["states"]]
     assert states.count("blocking") == 1
     assert states.count("forwarding") == len(states) - 1
+
+
+@pytest.mark.guest
+def test_a_trace_begins_when_it_is_told_and_comes_back_in_step(said):
+    wire_ns = 5_000_000 + 98 * 8 * 10  # the way back: 5 ms, and an echo reply at 100 Mbit/s
+    for came in (*said["trace_ns"], said["trace_again_ns"]):
+        assert came - 250_000_000 == pytest.approx(wire_ns, abs=20_000)
+    assert said["without_trace_s"] < 0.1
+
+
+@pytest.mark.guest
+def test_a_kernel_that_has_understood_otherwise_is_not_built_on(said):
+    assert "eth0 of h1--r" in said["otherwise"]
+    assert "rate" in said["otherwise"]

@@ -15,7 +15,6 @@ import itertools
 import os
 import resource
 import struct
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from testbed import namespaces
 from testbed.emulate import rtnetlink, shaping
-from testbed.emulate.netlink import Netlink, Request, request
+from testbed.emulate.netlink import Netlink, Request
 from testbed.emulate.processes import Processes
 from testbed.faults import State
 from testbed.job import Interface, Job, Link, Node, Shape
@@ -35,7 +34,6 @@ _FILES_A_NODE, _FILES_BESIDES = 2, 512  # of a node: its namespace and its socke
 _BRIDGE = rtnetlink.LOOPBACK + 1  # the number of a switch's bridge
 _TREE_POLL_S, _SETTLE_POLL_S = 1.0, 0.001
 _PATIENCE_S = 60.0
-_SOME_INDEX, _SOME_SEED = 0x5EED1DE5, 0x5EED_0123_89AB_5EED  # found in nothing else that is encoded
 
 # By interface; one that is new takes what `default` says.
 _IPV4 = {
@@ -53,6 +51,10 @@ _IPV6 = {
 }
 
 
+class NetworkError(RuntimeError):
+    """A network that cannot be what its job says; the message says why."""
+
+
 class Network(Layers):
     """A running network; it is what a fault is given as `net`."""
 
@@ -64,7 +66,7 @@ class Network(Layers):
         self._namespaces: dict[str, int] = {}
         self._sockets: dict[str, Netlink] = {}
         self._indexes: dict[str, dict[str, int]] = {}  # by node, by interface
-        self._stencils: dict[str, list[Request]] = {}  # by shape
+        self._start_ns: int | None = None  # Unix time at which traces begin, when it is known
         self._numbers = itertools.count(_BRIDGE + 1)
 
     def namespace(self, node: str) -> int:
@@ -80,11 +82,17 @@ class Network(Layers):
         return self._indexes[node][interface]
 
     def build(self) -> None:
-        """Make every node and link of the job; NetlinkError says what the kernel refused."""
+        """Make every node and link of the job.
+
+        NetlinkError says what the kernel refused, NetworkError what it lacks or has understood otherwise.
+        """
         self.become(self.job)
 
     def become(self, job: Job) -> None:
         """Be the network of another job: what it lacks goes, what it has more is made, the rest runs on."""
+        lacks = shaping.lacking(i.shape for node in job.nodes for i in node.interfaces)
+        if lacks:
+            raise NetworkError(f"this kernel lacks queueing disciplines that links need: {', '.join(lacks)}")
         nodes = {node.name: node for node in job.nodes}
         links = {link.name: link for link in job.links}
         self._remove(
@@ -101,6 +109,7 @@ class Network(Layers):
         for node in job.nodes:
             fresh = [i for i in node.interfaces if (node.name, i.name) in ends]
             self._configure(node, fresh, new=node in new)
+            self._compare(node, fresh)
         self._settle(sorted(ends))
 
     def close(self) -> None:
@@ -212,14 +221,16 @@ class Network(Layers):
         )
         socket.ask(*requests)
 
-    def _shaping(self, index: int, shape: Shape, seed: int) -> list[Request]:
-        """The requests for a new interface's queues; most are like others but for the number and the seed."""
-        key = repr(shape)
-        if key not in self._stencils:
-            self._stencils[key] = [
-                request(message) for message in shaping.requests(_SOME_INDEX, shape, _SOME_SEED)
-            ]
-        return [stencil._replace(body=_filled(stencil.body, index, seed)) for stencil in self._stencils[key]]
+    def _shaping(self, index: int, shape: Shape, seed: int | None = None) -> list[Request]:
+        return shaping.requests(index, shape, seed, self.job.traces, self._start_ns)
+
+    def _compare(self, node: Node, fresh: list[Interface]) -> None:
+        """Read back what new interfaces do to packets; NetworkError if any of it is not as it should be."""
+        own = {self._indexes[node.name][interface.name]: interface for interface in fresh}
+        shapes = {index: interface.shape for index, interface in own.items()}
+        if wrong := shaping.mismatches(self._sockets[node.name], shapes, self.job.traces):
+            known = ", ".join(f"{index} is {own[index].name} of {own[index].link}" for index in own)
+            raise NetworkError(f"{node.name}: {'; '.join(wrong)} ({known})")
 
     def _settle(self, ends: list[tuple[str, str]]) -> None:
         """Return when links just made or brought up carry packets, from the right addresses."""
@@ -252,13 +263,19 @@ class Network(Layers):
             while any(state not in rtnetlink.LASTING for _, state in rtnetlink.port_states(socket)):
                 time.sleep(_TREE_POLL_S)
 
+    def start_traces(self, t0_unix_ns: int) -> None:
+        """Have every link that follows a trace begin it at this time."""
+        self._start_ns = t0_unix_ns
+        for link in self.job.links:
+            self._render(link, [way for way in ("forward", "backward") if self.shape(link.name, way).trace])
+
     # What faults may do, besides what they find in Layers.
 
     def _render(self, link: Link, ways: list[str]) -> None:
         for way in ways:
             node, interface = (link.a, link.a_interface) if way == "forward" else (link.b, link.b_interface)
             shape = self.shape(link.name, way)
-            self._sockets[node].ask(*shaping.requests(self._indexes[node][interface], shape))
+            self._sockets[node].ask(*self._shaping(self._indexes[node][interface], shape))
 
     def _carrier(self, link: Link, *, up: bool) -> None:
         ends = [(link.a, link.a_interface), (link.b, link.b_interface)]
@@ -356,12 +373,6 @@ def _make_room(nodes: int) -> None:
         for threshold in Path(f"/proc/sys/net/{family}/neigh/default").glob("gc_thresh*"):
             if int(threshold.read_text()) < _NEIGHBOURS:
                 threshold.write_text(str(_NEIGHBOURS))
-
-
-def _filled(body: bytes, index: int, seed: int) -> bytes:
-    """What was encoded for some interface and seed, for these ones."""
-    filled = body.replace(_SOME_INDEX.to_bytes(4, sys.byteorder), index.to_bytes(4, sys.byteorder))
-    return filled.replace(_SOME_SEED.to_bytes(8, sys.byteorder), seed.to_bytes(8, sys.byteorder))
 
 
 def _addresses(index: int, interface: Interface) -> list[Request]:

@@ -30,6 +30,7 @@ def run(job: Job) -> None:
     network, capture, settled_ns = bring_up(job, out, PLAYERS, *(fault.source for fault in job.faults))
     processes = network.processes
     start = -(-time.time_ns() // S) * S  # the next whole second
+    network.start_traces(start)
     _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
     timeline = Timeline(start)

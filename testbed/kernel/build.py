@@ -25,6 +25,7 @@ Progress = Callable[[str, float, float], None]  # stage, done, of
 
 CONFIG = Path(__file__).with_name("guest.config")
 SEEDED = Path(__file__).with_name("seeded.c")
+LINE = Path(__file__).with_name("sch_line.c")  # our queueing discipline, built in as one of the kernel's own
 
 # Parts of the source that a UML build for x86 reads nothing of. Kconfig files stay: all of them are
 # parsed. Leaving these packed halves the time and takes three quarters off the space.
@@ -86,6 +87,77 @@ EDITS = (
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC/TIMER_MULTIPLIER);",
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC);",
     ),
+    (
+        "net/sched/Kconfig",
+        "config NET_SCH_NETEM\n",
+        (
+            'config NET_SCH_LINE\n\tbool "A line that sends one packet at a time"\n\tselect CRC32\n\n'
+            "config NET_SCH_NETEM\n"
+        ),
+    ),
+    (
+        "net/sched/Makefile",
+        "obj-$(CONFIG_NET_SCH_NETEM)\t+= sch_netem.o\n",
+        "obj-$(CONFIG_NET_SCH_NETEM)\t+= sch_netem.o\nobj-$(CONFIG_NET_SCH_LINE)\t+= sch_line.o\n",
+    ),
+    # A packet that overtakes others spares itself the delay, not the queue and the line behind it.
+    (
+        "net/sched/sch_netem.c",
+        "\t\t__qdisc_enqueue_head(skb, &sch->q);\n",
+        "\t\ttfifo_enqueue(skb, sch);\n",
+    ),
+    # Which bit is flipped comes from the link's own seed, as do its losses.
+    (
+        "net/sched/sch_netem.c",
+        (
+            "\t\tif (skb_headlen(skb))\n"
+            "\t\t\tskb->data[get_random_u32_below(skb_headlen(skb))] ^=\n"
+            "\t\t\t\t1 << get_random_u32_below(8);\n"
+        ),
+        (
+            "\t\tif (skb_headlen(skb)) {\n"
+            "\t\t\tu64 draw = prandom_u32_state(&q->prng.prng_state);\n"
+            "\t\t\tu32 bit = draw * skb_headlen(skb) * BITS_PER_BYTE >> 32;\n\n"
+            "\t\t\tskb->data[bit / BITS_PER_BYTE] ^= 1 << bit % BITS_PER_BYTE;\n"
+            "\t\t}\n"
+        ),
+    ),
+    # So does where correlated draws begin; and they, a burst of losses and an average go on as they were
+    # when something else is changed.
+    (
+        "net/sched/sch_netem.c",
+        "\tstate->rho = rho;\n\tstate->last = get_random_u32();\n",
+        "\tif (state->rho != rho)\n\t\tstate->last = U32_MAX / 2;\n\tstate->rho = rho;\n",
+    ),
+    (
+        "net/sched/sch_netem.c",
+        "\t\t\tgoto unlock;\n\t\t}\n\t} else {\n\t\tq->loss_model = CLG_RANDOM;\n",
+        (
+            "\t\t\tgoto unlock;\n\t\t}\n"
+            "\t\tif (q->loss_model == old_loss_model)\n\t\t\tq->clg.state = old_clg.state;\n"
+            "\t} else {\n\t\tq->loss_model = CLG_RANDOM;\n"
+        ),
+    ),
+    # A distribution can be given to a delay and never taken away: one of a single value stands for none.
+    ("net/sched/sch_netem.c", "\tif (dist == NULL)\n", "\tif (dist == NULL || dist->size == 1)\n"),
+    # RED throws its queue and its average away whenever it is told anything, be it what it knows.
+    (
+        "net/sched/sch_red.c",
+        "\tif (ctl->limit > 0) {\n",
+        (
+            "\tif (q->qdisc != &noop_qdisc) {\n"
+            "\t\terr = fifo_set_limit(q->qdisc, ctl->limit);\n"
+            "\t\tif (err)\n\t\t\treturn err;\n"
+            "\t} else if (ctl->limit > 0) {\n"
+        ),
+    ),
+    ("net/sched/sch_red.c", "\tred_set_vars(&q->vars);\n", "\tif (child)\n\t\tred_set_vars(&q->vars);\n"),
+    # fq_codel cannot change the number of its flows, but may be told again what it is.
+    (
+        "net/sched/sch_fq_codel.c",
+        "\t\tif (q->flows)\n\t\t\treturn -EINVAL;\n",
+        "\t\tif (q->flows && q->flows_cnt != nla_get_u32(tb[TCA_FQ_CODEL_FLOWS]))\n\t\t\treturn -EINVAL;\n",
+    ),
 )
 
 CONFIGURE = ("make", "ARCH=um", "KCONFIG_ALLCONFIG=fragment", "allnoconfig")
@@ -96,7 +168,7 @@ STAMP = {
     "KBUILD_BUILD_USER": "testbed",
     "KBUILD_BUILD_HOST": "testbed",
 }
-OBJECTS = 713  # C files of this configuration in 6.12; near enough for a progress bar elsewhere
+OBJECTS = 714  # C files of this configuration in 6.12; near enough for a progress bar elsewhere
 
 TOOLS = {
     "gcc": "gcc libc6-dev",
@@ -161,8 +233,8 @@ def path() -> Path:
     status = tarball.stat()
     recipe = repr((UNNEEDED, EDITS, CONFIGURE, COMPILE, PRELOAD, STAMP, status.st_size, status.st_mtime_ns))
     made_of = hashlib.sha256(recipe.encode())
-    made_of.update(CONFIG.read_bytes())
-    made_of.update(SEEDED.read_bytes())
+    for ours in (CONFIG, SEEDED, LINE):
+        made_of.update(ours.read_bytes())
     version = ".".join(str(number) for number in _version(tarball)) or "source"
     return cache() / f"{version}-{made_of.hexdigest()[:16]}"
 
@@ -253,6 +325,7 @@ def _build(tarball: Path, scratch: Path, progress: Progress) -> None:
                 "use Debian's linux-source-6.12 (TESTBED_KERNEL_SOURCE names another)",
             )
         file.write_text(text.replace(before, after))
+    shutil.copy(LINE, tree / "net" / "sched")
     (tree / "Documentation").mkdir(exist_ok=True)
     (tree / "Documentation" / "Kconfig").touch()
     shutil.copy(CONFIG, tree / "fragment")
