@@ -21,7 +21,7 @@ def test_a_request_says_what_it_is_for():
 def test_what_the_kernel_lacks_is_refused_by_name_before_anything_is_made(monkeypatch, tmp_path):
     monkeypatch.setattr(network.shaping, "lacking", lambda shapes: ["cake"] if list(shapes) else [])
     net = network.Network(inside_network.job(), tmp_path, tmp_path)
-    with pytest.raises(network.NetworkError, match="lacks .*: cake"):
+    with pytest.raises(network.NetworkError, match=r"lacks .*: cake"):
         net.build()
     with pytest.raises(KeyError):
         net.namespace("h1")
