@@ -315,3 +315,8 @@ def test_what_differs_is_said_value_by_value():
     assert shaping.mismatches(kept(shape, checksum), {3: managed}, {"t": TRACE}) == [
         "interface 3: the queue should be codel, and the kernel has pfifo"
     ]
+
+
+def test_a_line_without_a_trace_is_told_no_beginning_of_one():
+    shape = Shape(rate_bps=10**9)
+    assert line.messages(shape, {}, start_ns=1) == line.messages(shape, {})

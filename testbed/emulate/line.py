@@ -26,9 +26,9 @@ def messages(
     it has. A trace takes effect with the last message, and where it is none but the one in force, or a
     rate is the one in force, not even the packet being sent is disturbed.
     """
-    start = b"" if start_ns is None else attributes.packed(_START, "q", start_ns)
     if shape.trace is None:
-        return [_NO_TRACE + attributes.packed(_RATE, "Q", shape.rate_bps or 0) + start]
+        return [_NO_TRACE + attributes.packed(_RATE, "Q", shape.rate_bps or 0)]
+    start = b"" if start_ns is None else attributes.packed(_START, "q", start_ns)
     if traces is None:
         return [start]
     trace = traces[shape.trace]
