@@ -15,7 +15,7 @@ packages=(
     gcc libc6-dev make flex bison bc tar xz-utils           # what the guest kernel is built with
     linux-source-6.12                                       # and from
     graphviz                                                # what draws networks
-    tshark                                                  # the judge in the tests
+    tshark ethtool                                          # the judges in the tests
 )
 services=(bird nginx unbound nsd)
 

@@ -14,11 +14,11 @@ from testbed.aqms import AQM_OPTIONS
 from testbed.job import Loss, Shape
 from testbed.units import Queue, show_duration, show_rate, show_share, show_size
 
-_OPTION_SHOWN: dict[str, Callable[[Any], str]] = {
+OPTION_SHOWN: dict[str, Callable[[Any], str | int]] = {  # by the units of testbed.aqms
     "duration": show_duration,
     "size": show_size,
     "share": show_share,
-    "count": str,
+    "count": int,
 }
 DISTRIBUTIONS = ("uniform", "normal", "pareto", "paretonormal")
 
@@ -141,7 +141,7 @@ def shown(shape: Shape) -> str:
     parts.append(f"queue {held}")
     if shape.aqm != "fifo":
         options = "".join(
-            f" {name} {_OPTION_SHOWN[AQM_OPTIONS[shape.aqm][name]](value)}"
+            f" {name} {OPTION_SHOWN[AQM_OPTIONS[shape.aqm][name]](value)}"
             for name, value in shape.aqm_options.items()
         )
         parts.append(f"{shape.aqm}{options}{' ecn' if shape.ecn else ''}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,26 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from testbed.kernel.boot import PROGRAMS_PATH
+
+BIRD = shutil.which("bird", path=PROGRAMS_PATH)
+
+
+@contextmanager
+def bird_of(folder: Path, configuration: str) -> Iterator[str]:
+    """A BIRD that has started, by its control socket."""
+    assert BIRD is not None
+    (folder / "bird.conf").write_text(configuration)
+    control = folder / "bird.ctl"
+    arguments = [BIRD, "-f", "-c", folder / "bird.conf", "-s", control]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"Started" in line:
+                break
+        yield str(control)
+        process.terminate()
 
 
 @dataclass(frozen=True)

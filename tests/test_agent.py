@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-from servers import Oca, https, identity
+from servers import BIRD, Oca, bird_of, https, identity
 
 from testbed.services import agent, bird
-
-BIRD = shutil.which("bird") or "/usr/sbin/bird"
 
 # Static routes with BGP attributes: as if learned, without a neighbour.
 CONFIG = """
@@ -38,18 +33,10 @@ ROUTES = [
 @pytest.fixture
 def control(tmp_path):
     """The control socket of a BIRD of our own."""
-    if not Path(BIRD).exists():
+    if BIRD is None:
         pytest.skip("BIRD is not installed")
-    (tmp_path / "bird.conf").write_text(CONFIG)
-    path = tmp_path / "bird.ctl"
-    arguments = [BIRD, "-f", "-c", tmp_path / "bird.conf", "-s", path]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if b"Started" in line:
-                break
-        yield str(path)
-        process.terminate()
+    with bird_of(tmp_path, CONFIG) as path:
+        yield path
 
 
 def by_prefix(routes):

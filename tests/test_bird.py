@@ -1,14 +1,9 @@
 """Whether a BIRD is up is read off its own answers: real ones here, and those of a BIRD that runs."""
 
-import shutil
-import subprocess
-
 import pytest
+from servers import BIRD, bird_of
 
-from testbed.kernel.boot import PROGRAMS_PATH
 from testbed.services import bird
-
-BIRD = shutil.which("bird", path=PROGRAMS_PATH)
 
 # `show ospf interface` and `show ospf neighbors` of BIRD 2.0.12, cut to what differs
 INTERFACES = """\
@@ -78,17 +73,8 @@ protocol bgp bgp1 {
     ("protocols", "up"), [("", True), (OSPF, True), (BGP, False), (OSPF + BGP, False)]
 )  # fmt: skip
 def test_a_bird_without_sessions_is_up_when_it_answers(tmp_path, protocols, up):
-    (tmp_path / "bird.conf").write_text(
-        f"router id 10.0.0.1;\nlog stderr all;\nprotocol device {{}}\n{protocols}\n"
-    )
-    control = str(tmp_path / "bird.ctl")
-    assert not bird.established(control)
-    arguments = [BIRD, "-f", "-c", tmp_path / "bird.conf", "-s", control]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if b"Started" in line:
-                break
+    assert not bird.established(str(tmp_path / "bird.ctl"))
+    configuration = f"router id 10.0.0.1;\nlog stderr all;\nprotocol device {{}}\n{protocols}\n"
+    with bird_of(tmp_path, configuration) as control:
         assert bird.answers(control)
         assert bird.established(control) is up
-        process.terminate()

@@ -41,7 +41,7 @@ def found(tmp_path_factory):
         processes=(Process(name="wires", service="wires:run", config=config),),
     )
     job = Job(
-        scenario="wires", topology="bench", seed=7, clock="virtual", duration_ns=150 * S,
+        scenario="wires", topology="bench", seed=7, clock="virtual", duration_ns=200 * S,
         epoch_ns=1_767_225_600 * S, zone="cdn.example", nodes=(bench,), links=(), sample_ns=60 * S,
     )  # fmt: skip
     (run / "job.json").write_text(job.dumps())

@@ -9,13 +9,12 @@ import struct
 import time
 from pathlib import Path
 
-from pyroute2.netlink.rtnl import rtmsg
-
-from testbed.emulate.netlink import NLM_F_CREATE, NLM_F_REPLACE, Netlink
+from testbed.emulate import attributes, rtnetlink
+from testbed.emulate.netlink import Netlink, nested
 
 PORT = 9000
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # beyond what net.core allows everybody
-_RTM_NEWROUTE, _STATIC, _UNICAST, _MAIN = 24, 4, 1, 254
+_RTA_METRICS, _RTAX_QUICKACK = 8, 15
 
 
 def send(config):
@@ -101,13 +100,8 @@ def _set(config):
 
 def _acknowledge_each(peer, via):
     """Give the way back to the sender the attribute `quickack 1` (ip-route(8))."""
-    route = rtmsg.rtmsg()
-    route["header"]["type"], route["header"]["flags"] = _RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE
-    route["family"], route["dst_len"], route["table"] = socket.AF_INET, 31, _MAIN
-    route["proto"], route["type"], route["scope"] = _STATIC, _UNICAST, 0
-    route["attrs"] = [
-        ("RTA_DST", peer), ("RTA_GATEWAY", via), ("RTA_METRICS", {"attrs": [("RTAX_QUICKACK", 1)]}),
-    ]  # fmt: skip
+    route = rtnetlink.route(f"{peer}/31", via)
+    metrics = nested(_RTA_METRICS, attributes.packed(_RTAX_QUICKACK, "I", 1))
     netlink = Netlink()
-    netlink.ask(route)
+    netlink.ask(route._replace(body=route.body + metrics))
     netlink.close()

@@ -11,12 +11,11 @@ import typer
 
 from testbed import pipeline
 from testbed.commands import options
+from testbed.failures import LACKING
 from testbed.terminal import say
 
 if TYPE_CHECKING:
     from testbed.job import Job
-
-LACKING = 3
 
 
 class Form(StrEnum):

@@ -28,6 +28,7 @@ from testbed.emulate import rtnetlink
 from testbed.emulate.links import Intf, Link, ours
 from testbed.emulate.network import Network
 from testbed.emulate.nodes import Bridge, Host, Node
+from testbed.emulate.processes import bound
 from testbed.job import Job, Shape
 
 _POLL_S = 0.01
@@ -261,7 +262,7 @@ def _await_bound(namespace: int, kind: str, port: int) -> None:
     """Return when a port is bound in a namespace."""
     until = time.monotonic() + _PATIENCE_S
     with namespaces.inside(namespace):
-        while f":{port:04X} " not in Path(f"/proc/thread-self/net/{kind}").read_text():
+        while not bound(kind, port):
             if time.monotonic() > until:
                 raise TimeoutError(f"nothing listens on {kind} port {port} after {_PATIENCE_S:g} s")
             time.sleep(_POLL_S)

@@ -267,7 +267,8 @@ class Network(Layers):
         """Have every link that follows a trace begin it at this time."""
         self._start_ns = t0_unix_ns
         for link in self.job.links:
-            self._render(link, [way for way in ("forward", "backward") if self.shape(link.name, way).trace])
+            planned = (("forward", link.a_to_b), ("backward", link.b_to_a))
+            self._render(link, [way for way, shape in planned if shape.trace])
 
     # What faults may do, besides what they find in Layers.
 

@@ -194,7 +194,7 @@ class Bridge(Node, mininet.nodelib.LinuxBridge):  # type: ignore[misc]
 
     def planned(self) -> jobs.Node:
         """The switch as a job has it."""
-        return replace(super().planned(), role="exchange", bridge=True, stp=bool(self.stp))
+        return replace(super().planned(), role="switch", bridge=True, stp=bool(self.stp))
 
     def start(self, _controllers: Any = ()) -> None:
         """Come up, as is done when the network is built."""

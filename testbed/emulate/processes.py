@@ -202,7 +202,7 @@ class Processes:
             return Path(what).exists()
         if kind in ("tcp", "udp"):
             with namespaces.inside(self._namespace(running.node)):
-                return _bound(kind, int(what))
+                return bound(kind, int(what))
         raise ValueError(f"{running.process.name}: ready is {kind!r}, not tcp, udp, bird or file")
 
     def _kill(self, node: str, name: str, number: int) -> None:
@@ -232,8 +232,8 @@ class Processes:
         return "".join(f"\n  {line}" for line in lines)
 
 
-def _bound(kind: str, port: int) -> bool:
-    """Whether a socket of either family has the port."""
+def bound(kind: str, port: int) -> bool:
+    """Whether a socket of either family in this namespace has the port, of tcp one that listens."""
     state = "0A" if kind == "tcp" else "07"
     for family in ("", "6"):
         table = Path(f"/proc/thread-self/net/{kind}{family}")

@@ -192,12 +192,10 @@ _CAKE_TINS, _CAKE_DROPPED, _CAKE_MARKED = 10, 4, 8
 def _limit(shape: Shape) -> int:
     """The queue's length in the unit that its kind counts in."""
     name = kind(shape)
-    if name == "cake":
+    if name in ("bfifo", "red", "cake"):
+        packet = _FULL_PACKET_IN_MEMORY if name == "cake" else _FULL_PACKET
         packets = _QUEUE_PACKETS if shape.queue_packets is None else shape.queue_packets
-        return min(shape.queue_bytes or packets * _FULL_PACKET_IN_MEMORY, _ALL)
-    if name in ("bfifo", "red"):
-        packets = _QUEUE_PACKETS if shape.queue_packets is None else shape.queue_packets
-        return min(shape.queue_bytes or packets * _FULL_PACKET, _ALL)
+        return min(shape.queue_bytes or packets * packet, _ALL)
     if shape.queue_bytes is not None:
         return min(max(-(-shape.queue_bytes // _FULL_PACKET), 1), _ALL)
     return min(shape.queue_packets or _QUEUE_PACKETS, _ALL)

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator
 
 from pyroute2.netlink.rtnl import ifinfmsg, rtmsg
 
+from testbed.emulate import attributes
 from testbed.emulate.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -168,14 +169,14 @@ def neighbour(index: int, host: str, mac: str) -> Request:
 def names(socket: Netlink) -> Iterator[tuple[int, str]]:
     """The number and the name of every interface."""
     for body in _links(socket):
-        found = dict(_attributes(body[_IFINFOMSG.size :]))
+        found = dict(attributes.unpacked(body[_IFINFOMSG.size :]))
         yield _IFINFOMSG.unpack_from(body)[3], found[_IFLA_IFNAME].rstrip(b"\0").decode()
 
 
 def flags(socket: Netlink) -> Iterator[tuple[str, int]]:
     """The name of every interface, and whether it is up."""
     for body in _links(socket):
-        found = dict(_attributes(body[_IFINFOMSG.size :]))
+        found = dict(attributes.unpacked(body[_IFINFOMSG.size :]))
         yield found[_IFLA_IFNAME].rstrip(b"\0").decode(), _IFINFOMSG.unpack_from(body)[4] & IFF_UP
 
 
@@ -196,7 +197,7 @@ def addresses(socket: Netlink) -> Iterator[tuple[int, str]]:
     for body in _addresses(socket, 0):
         family, length, _, scope, index = _IFADDRMSG.unpack_from(body)
         if scope != _SCOPE_LINK:
-            found = dict(_attributes(body[_IFADDRMSG.size :]))
+            found = dict(attributes.unpacked(body[_IFADDRMSG.size :]))
             raw = found.get(_IFA_LOCAL, found[_IFA_ADDRESS])
             yield index, f"{sockets.inet_ntop(family, raw)}/{length}"
 
@@ -221,7 +222,7 @@ def routes(socket: Netlink, *, ipv6: bool) -> Iterator[bytes]:
                 continue
             yield _RTMSG.pack(*fields) + b"".join(
                 attribute(number, value)
-                for number, value in _attributes(found[_RTMSG.size :])
+                for number, value in attributes.unpacked(found[_RTMSG.size :])
                 if number != _RTA_CACHEINFO  # how often a route was used, and when
             )
 
@@ -243,14 +244,6 @@ def _links(socket: Netlink) -> list[bytes]:
 def _addresses(socket: Netlink, family: int) -> list[bytes]:
     body = _IFADDRMSG.pack(family, 0, 0, 0, 0)
     return [found for _, found in socket.dump(Request(_GETADDR, 0, body, "tell the addresses"))]
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        length, number = _U16.unpack_from(data, offset)[0], _U16.unpack_from(data, offset + 2)[0]
-        yield number, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
 
 
 def _decoded(kind: type, body: bytes) -> ifinfmsg.ifinfmsg | rtmsg.rtmsg:

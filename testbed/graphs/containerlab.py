@@ -12,6 +12,7 @@ import yaml
 
 from testbed.graphs import words
 from testbed.job import Job, Node
+from testbed.model.link import MTU
 
 HOST_IMAGE = "alpine:3"
 ROUTER_IMAGE = "quay.io/frrouting/frr:10.2.1"
@@ -37,7 +38,7 @@ def containerlab(job: Job) -> str:
             for name, port in ((link.a, link.a_interface), (link.b, link.b_interface))
         ]
         said = words.of_link(job, link)
-        mtu = said.pop("mtu", 1500)
+        mtu = said.pop("mtu", MTU)
         links.append({"endpoints": ends, "mtu": mtu, **({"vars": said} if said else {})})
     whole = {"name": job.topology, "topology": {"nodes": nodes, "links": links}}
     header = _HEADER.format(name=job.topology)

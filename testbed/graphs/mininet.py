@@ -12,6 +12,7 @@ from typing import Any
 from testbed.graphs import words
 from testbed.impairments import mean_loss
 from testbed.job import Interface, Job, Link, Node, Shape
+from testbed.model.link import MTU
 from testbed.units import show_duration
 
 BRIDGE_NAME_MOST = 9  # of the 15 of a Linux interface, with room for -eth and a port's number
@@ -177,7 +178,7 @@ def _link(job: Job, link: Link, names: dict[str, str], left: dict[str, list[str]
             said[f"intfName{number}"] = port.name
         if params := _addresses(port) | {key: value for key, value in own.items() if key not in both}:
             said[f"params{number}"] = params
-        if port.mtu != 1500 and number == 1:
+        if port.mtu != MTU and number == 1:
             left.setdefault("MTUs", []).append(link.name)
     return f"addLink({_arguments([names[link.a], names[link.b]], said)})"
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from testbed.aqms import AQM_OPTIONS
+from testbed.impairments import OPTION_SHOWN
 from testbed.job import Job, Link, Loss, Shape
+from testbed.model.link import MTU
 from testbed.units import show_duration, show_rate, show_share, show_size
 
 _LOSS_WORDS = {"gilbert-elliott": ("p", "r", "bad", "good"), "4-state": ("p13", "p31", "p32", "p23", "p14")}
-_AQM_SHOWN: dict[str, Callable[[Any], Any]] = {
-    "duration": show_duration,
-    "size": show_size,
-    "share": show_share,
-    "count": int,
-}
 
 Words = dict[str, Any]
 
@@ -27,7 +22,7 @@ def of_link(job: Job, link: Link) -> Words:
     words: Words = {"relation": link.relation} if link.relation else {}
     words |= both
     mtu = next(port.mtu for port in job.node(link.a).interfaces if port.name == link.a_interface)
-    if mtu != 1500:
+    if mtu != MTU:
         words["mtu"] = mtu
     for direction, own in (("forward", there), ("backward", back)):
         if rest := {key: value for key, value in own.items() if key not in both}:
@@ -55,7 +50,8 @@ def of_shape(shape: Shape) -> Words:
         words["queue"] = f"{shape.queue_packets}p"
     if shape.aqm != "fifo":
         options = {
-            name: _AQM_SHOWN[AQM_OPTIONS[shape.aqm][name]](value) for name, value in shape.aqm_options.items()
+            name: OPTION_SHOWN[AQM_OPTIONS[shape.aqm][name]](value)
+            for name, value in shape.aqm_options.items()
         }
         words["aqm"] = {"kind": shape.aqm, **options} if options else shape.aqm
     if shape.ecn:

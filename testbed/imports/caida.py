@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from testbed.imports import files
 from testbed.imports.draft import Draft, Isp, Words, count, listed, one_line
+from testbed.model.fields import ASN_MOST, ASN_RESERVED
+from testbed.model.reach import closure
 from testbed.refusal import PROBLEMS_MOST, Problem, Refused, quoted
 
 PROVIDER, PEER = -1, 0
-ASN_MOST = 2**32 - 2
-RESERVED = frozenset({23456, 65535})  # AS_TRANS (RFC 6793), and the last of 16 bits (RFC 7300)
 ROUTER = "r"
 DEFAULTS: Words = {"rate": "10gbit", "delay": "5ms"}
 HEADERS_MOST = 3  # of the file's own comments
@@ -69,8 +69,8 @@ def _relations(path: Path, text: str) -> Relations:
             if len(problems) >= PROBLEMS_MOST:
                 break
             continue
-        if a in RESERVED or b in RESERVED:
-            reserved |= {a, b} & RESERVED
+        if a in ASN_RESERVED or b in ASN_RESERVED:
+            reserved |= {a, b} & ASN_RESERVED.keys()
             continue
         if a == b:
             itself.append(a)
@@ -100,15 +100,7 @@ def _relations(path: Path, text: str) -> Relations:
 
 def cone_sizes(customers: Mapping[int, Iterable[int]]) -> dict[int, int]:
     """The size of the customer cone of every network that has customers; of others it is 1."""
-    sizes = {}
-    for asn in customers:
-        cone, waiting = {asn}, [asn]
-        while waiting:
-            new = [other for other in customers.get(waiting.pop(), ()) if other not in cone]
-            cone.update(new)
-            waiting += new
-        sizes[asn] = len(cone)
-    return sizes
+    return {asn: len(closure(customers, asn)) for asn in customers}
 
 
 def _draft(path: Path, relations: Relations, cones: Mapping[int, int], kept: list[int]) -> Draft:
@@ -172,7 +164,7 @@ def _without_circles(
     below: dict[int, set[int]] = {}  # the customers so far
     kept, circular = [], []
     for provider, customer in pairs:
-        if provider in _closure(below, customer):
+        if provider in closure(below, customer):
             circular.append((provider, customer))
         else:
             below.setdefault(provider, set()).add(customer)
@@ -187,19 +179,9 @@ def _reached(asn: int, pairs: list[tuple[int, int]], peers: list[tuple[int, int]
     for provider, customer in pairs:
         up.setdefault(customer, set()).add(provider)
         down.setdefault(provider, set()).add(customer)
-    above = _closure(up, asn)
+    above = closure(up, asn)
     across = {other for a, b in peers for here, other in ((a, b), (b, a)) if here in above}
-    return _closure(down, *above, *across)
-
-
-def _closure(beside: Mapping[int, Iterable[int]], *starts: int) -> set[int]:
-    reached, waiting = set(starts), list(starts)
-    while waiting:
-        for other in beside.get(waiting.pop(), ()):
-            if other not in reached:
-                reached.add(other)
-                waiting.append(other)
-    return reached
+    return closure(down, *above, *across)
 
 
 def _router(asn: int) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.model import yaml11
+from testbed.model.fields import NAME_LONGEST
 
-NAME_MOST = 40
 LISTED_MOST = 8  # names that a note repeats
 ASN = 64496  # the first of those for documentation (RFC 5398), for a network that has none
 
@@ -96,7 +96,7 @@ class Names:
         number, free = 1, name
         while free in self.taken:
             number += 1
-            free = f"{name[: NAME_MOST - len(str(number)) - 1].rstrip('-')}-{number}"
+            free = f"{name[: NAME_LONGEST - len(str(number)) - 1].rstrip('-')}-{number}"
         self.taken.add(free)
         return free
 
@@ -105,7 +105,7 @@ def spelt(label: str) -> str:
     """A label as a name is spelt: lowercase letters and digits, a letter first; may leave nothing."""
     plain = unicodedata.normalize("NFKD", label.lower().translate(_LATIN)).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    return (f"n{name}" if name[:1].isdigit() else name)[:NAME_MOST].rstrip("-")
+    return (f"n{name}" if name[:1].isdigit() else name)[:NAME_LONGEST].rstrip("-")
 
 
 def listed(names: Iterable[str]) -> str:

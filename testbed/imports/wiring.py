@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from testbed.imports.draft import ASN, Draft, Isp, Names, Words, count, listed
+from testbed.model.link import IPV6_LEAST
+from testbed.model.reach import closure
 from testbed.model.schema import LinkSpec
 from testbed.refusal import quoted
 
-IPV6_LEAST = 1280
 LAB = "lab"  # the AS of routers that belong to none
 
 
@@ -183,11 +184,7 @@ def _looped(switches: Mapping[str, Iterable[str]]) -> set[str]:
     for start in switches:
         if start in seen:
             continue
-        group, waiting = {start}, [start]
-        while waiting:
-            new = [other for other in switches[waiting.pop()] if other not in group]
-            group.update(new)
-            waiting += new
+        group = closure(switches, start)
         seen |= group
         if sum(len(list(switches[name])) for name in group) // 2 >= len(group):
             looped |= group

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from testbed.model.document import Location
+from testbed.model.topology import CDN
 from testbed.refusal import quoted, suggestion
+
+
+def network_at(name: str) -> Location:
+    """Where a network is described: an ISP among the others, the CDN by itself."""
+    return (CDN,) if name == CDN else ("isps", name)
 
 
 class Breach(NamedTuple):

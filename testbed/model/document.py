@@ -21,6 +21,7 @@ from testbed.refusal import PROBLEMS_MOST, Problem, Refused, Wrong, quoted, sugg
 BYTES_MOST = 2**20
 NODES_MOST = 100_000  # with every alias written out
 DEPTH_MOST = 50
+_TOO_DEEP = f"is nested more than {DEPTH_MOST} deep"
 
 Location = tuple[str | int, ...]  # ("links", 3, "endpoints", 0)
 
@@ -221,6 +222,8 @@ class _Composer:
             self.stack.clear()
             self._stop(self.fixed or self._place(None), f"is not YAML ({error.problem})", "write a value")
         mark = self._place(place)
+        if error.problem == "exceeded maximum nesting depth":  # libyaml's own limit, met while it looks ahead
+            self._stop(mark, _TOO_DEEP, "see 'testbed schema'")
         line = "".join(text.split("\n")[place.line : place.line + 1])
         if line[place.column : place.column + 1] == "\t":
             self._stop(mark, "a tab stands where YAML wants spaces", "indent with spaces")
@@ -241,7 +244,7 @@ class _Composer:
         if self._key_is_due():
             self._stop(mark, "a list or mapping is no key", "write a name")
         if len(self.stack) >= DEPTH_MOST:
-            self._stop(mark, f"is nested more than {DEPTH_MOST} deep", "see 'testbed schema'")
+            self._stop(mark, _TOO_DEEP, "see 'testbed schema'")
         self._refuse_tag(getattr(event, "tag", None), mark)
         node = Node(mark, [] if isinstance(event, yaml.SequenceStartEvent) else {})
         if event.anchor:

@@ -22,12 +22,12 @@ from testbed.units import Duration, Quantity, Rate, Share, Size, UnitError
 _Q = TypeVar("_Q", bound=Quantity)
 
 _NAME = re.compile(r"[a-z](?:-?[a-z0-9])*")
-_NAME_LONGEST = 40
+NAME_LONGEST = 40
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ZONE_LONGEST = 200
-_ASN_MOST = 2**32 - 2
+ASN_MOST = 2**32 - 2
 _NETEM_ONE = 2**32  # a probability is a share of this (tc-netem(8))
-_ASN_RESERVED = {0: "RFC 7607", 23456: "RFC 6793", 65535: "RFC 7300", 2**32 - 1: "RFC 7300"}
+ASN_RESERVED = {0: "RFC 7607", 23456: "RFC 6793", 65535: "RFC 7300", 2**32 - 1: "RFC 7300"}
 
 
 class Model(BaseModel):
@@ -93,8 +93,8 @@ def _again(error: ErrorDetails) -> InitErrorDetails:
 
 
 def _name(text: str) -> str:
-    if len(text) > _NAME_LONGEST:
-        raise Wrong(f"{quoted(text)} is longer than {_NAME_LONGEST} characters", "write a shorter name")
+    if len(text) > NAME_LONGEST:
+        raise Wrong(f"{quoted(text)} is longer than {NAME_LONGEST} characters", "write a shorter name")
     if not _NAME.fullmatch(text):
         likely = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
         likely = f"n{likely}" if likely[:1].isdigit() else likely
@@ -114,11 +114,11 @@ def _zone(text: str) -> str:
 
 
 def _asn(number: int) -> int:
-    if number in _ASN_RESERVED:
+    if number in ASN_RESERVED:
         hint = "write for example 64496, which is for documentation"
-        raise Wrong(f"{number} is reserved ({_ASN_RESERVED[number]})", hint)
-    if not 0 < number <= _ASN_MOST:
-        raise Wrong(f"{number} is no AS number", f"write one from 1 to {_ASN_MOST}")
+        raise Wrong(f"{number} is reserved ({ASN_RESERVED[number]})", hint)
+    if not 0 < number <= ASN_MOST:
+        raise Wrong(f"{number} is no AS number", f"write one from 1 to {ASN_MOST}")
     return number
 
 
@@ -148,7 +148,7 @@ def _line_rate(rate: Rate) -> Rate:
 
 Name = Annotated[str, AfterValidator(_name)]
 Zone = Annotated[str, AfterValidator(_zone)]
-Asn = Annotated[int, AfterValidator(_asn), Field(json_schema_extra={"minimum": 1, "maximum": _ASN_MOST})]
+Asn = Annotated[int, AfterValidator(_asn), Field(json_schema_extra={"minimum": 1, "maximum": ASN_MOST})]
 SomeTime = Annotated[Duration, AfterValidator(_something)]
 SomeRate = Annotated[Rate, AfterValidator(_something)]
 SomeSize = Annotated[Size, AfterValidator(_something)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from testbed.model.breach import Breach
 from testbed.model.document import Location
+from testbed.model.reach import Groups
 from testbed.model.topology import Topology
 
 _VLAN_LEAST, _VLAN_MOST = 2, 4094  # 1 is that of ports without one (IEEE 802.1Q, 9.6)
@@ -57,20 +58,11 @@ def _vlans(topology: Topology) -> Iterator[Breach]:
 
 def _loops(topology: Topology) -> Iterator[Breach]:
     """A loop of switches needs a spanning tree, or frames go around for ever."""
-    above = {name: name for name in topology.switches}
-
-    def first(name: str) -> str:
-        while above[name] != name:
-            above[name] = name = above[above[name]]
-        return name
-
+    joined = Groups(topology.switches)
     told: set[str] = set()
     for place, wire in enumerate(topology.links):
         a, b = wire.endpoints
-        if a not in above or b not in above or a == b:
-            continue
-        if first(a) != first(b):
-            above[first(b)] = first(a)
+        if a not in topology.switches or b not in topology.switches or a == b or joined.join(a, b):
             continue
         lan = topology.segments[a]
         mute = [

@@ -13,6 +13,7 @@ from testbed.model.link_words import AqmWord, JitterWord, LossWord, TraceWord
 from testbed.units import Duration, Queue
 
 MTU = 1500  # where nobody says
+IPV6_LEAST = 1280  # RFC 8200, section 5; Linux takes IPv6 off an interface with less
 
 
 class LinkSpec(Model):

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from testbed.aqms import ALWAYS_MARKS
 from testbed.model.breach import Breach
 from testbed.model.document import Location, dotted
-from testbed.model.link import MTU, LinkSpec, specs
+from testbed.model.link import IPV6_LEAST, MTU, LinkSpec, specs
 from testbed.model.topology import Topology, Wire
 from testbed.traces import ETHERNET_BYTES, mean_bps
 from testbed.units import show_duration
 
-_IPV6_LEAST = 1280  # RFC 8200, section 5; Linux takes IPv6 off an interface with less
 _BYTES_MOST = 2**32 - 1
 
 Way = tuple[Location, LinkSpec, int]  # where a direction is written, all it is told, both directions' delays
@@ -35,8 +34,8 @@ def breaches(topology: Topology) -> Iterator[Breach]:
     for location, whole, round_trip in _ways(topology):
         yield from _path(location, whole)
         yield from _line(location, whole, round_trip)
-        if "ipv6" in topology.families and (whole.mtu or MTU) < _IPV6_LEAST:
-            hint = f"write at least {_IPV6_LEAST}, or families: [ipv4]"
+        if "ipv6" in topology.families and (whole.mtu or MTU) < IPV6_LEAST:
+            hint = f"write at least {IPV6_LEAST}, or families: [ipv4]"
             yield Breach((*location, "mtu"), f"IPv6 does not run over an MTU of {whole.mtu}", hint)
     yield from _lans(topology)
 

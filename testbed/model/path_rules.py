@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from testbed.model.breach import Breach
+from testbed.model.breach import Breach, network_at
 from testbed.model.document import Location
+from testbed.model.reach import closure
 from testbed.model.topology import CDN, Topology
 
 _INVERSE = {"customer": "provider", "provider": "customer", "peer": "peer"}
@@ -40,22 +41,15 @@ def _insides(topology: Topology) -> Iterator[Breach]:
             beside[b].add(a)
     for name, network in topology.networks.items():
         own = [f"{name}.{router}" for router in network.routers]
-        reached = _closure(beside, own[0])
+        reached = closure(beside, own[0])
         for place, router in enumerate(own):
             if router not in reached:
-                location = ("cdn", "routers", place) if name == CDN else ("isps", name, "routers", place)
                 what = f"no path inside {name} joins {own[0]} and {router}"
-                yield Breach(location, what, f"write a link {{endpoints: [{own[0]}, {router}]}}")
-
-
-def _closure(beside: Mapping[str, Iterable[str]], start: str) -> set[str]:
-    reached, waiting = {start}, [start]
-    while waiting:
-        for neighbour in beside[waiting.pop()]:
-            if neighbour not in reached:
-                reached.add(neighbour)
-                waiting.append(neighbour)
-    return reached
+                yield Breach(
+                    (*network_at(name), "routers", place),
+                    what,
+                    f"write a link {{endpoints: [{own[0]}, {router}]}}",
+                )
 
 
 def _sides(topology: Topology) -> dict[str, dict[str, str]]:
@@ -130,7 +124,7 @@ def _reach(topology: Topology) -> Iterator[Breach]:
                 beside[f"{name} down"].append(f"{other} down")
     routers = topology.routers
     for name in topology.networks:
-        reached = _closure(beside, f"{name} up")
+        reached = closure(beside, f"{name} up")
         for server, at in (("control", topology.cdn.control.at), ("origin", topology.cdn.origin.at)):
             if f"{routers[at]} down" not in reached:
                 location: Location = ("cdn", server) if name == CDN else ("isps", name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
 from typing import NamedTuple
 
-from testbed.model.breach import Breach
+from testbed.model.breach import Breach, network_at
 from testbed.model.document import Location, dotted
 from testbed.model.pins import Interface, Net
 from testbed.model.prefixes import LanName, NoRoom, Prefixes, Prefixing, assign
@@ -25,7 +25,7 @@ class Pin(NamedTuple):
 def pins(topology: Topology) -> Iterator[Pin]:
     """Every address pinned by hand, in the order of the file."""
     for name, known in topology.networks.items():
-        start: Location = (CDN,) if name == CDN else ("isps", name)
+        start = network_at(name)
         for router, loopback in known.loopbacks.items():
             for key, address in (("address", loopback.address), ("address6", loopback.address6)):
                 if address:

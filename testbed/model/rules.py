@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from testbed.model import lan_rules, link_rules, path_rules, pin_rules
-from testbed.model.breach import Breach, absent
+from testbed.model.breach import Breach, absent, network_at
 from testbed.model.document import Location
 from testbed.model.topology import CDN, Isp, Topology, Wire
 
@@ -46,7 +46,7 @@ def _names(topology: Topology) -> Iterator[Breach]:
 
     def named() -> Iterator[tuple[str, Location, str]]:
         for name, known in topology.networks.items():
-            start: Location = (CDN,) if name == CDN else ("isps", name)
+            start = network_at(name)
             if name != CDN:
                 yield name, start, "an ISP"
             for place, router in enumerate(known.routers):
@@ -101,7 +101,7 @@ def _references(topology: Topology) -> Iterator[Breach]:
                 otherwise = "describe it under access:"
                 yield Breach((*here, "access"), *absent("access", clients.access, topology.access, otherwise))
     for name, network in topology.networks.items():
-        start: Location = (CDN,) if name == CDN else ("isps", name)
+        start = network_at(name)
         for router in network.loopbacks:
             if router not in network.routers:
                 said = absent(

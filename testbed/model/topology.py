@@ -11,6 +11,7 @@ from pydantic import Field
 from testbed.model.fields import Asn, Model, Name, SomeTime, Zone
 from testbed.model.link import LinkSpec
 from testbed.model.pins import Address4, Address6, End4, End6, Lan4, Lan6, Prefix4, Prefix6
+from testbed.model.reach import Groups
 from testbed.units import Duration
 
 # What the address plan has room for.
@@ -223,19 +224,11 @@ class Topology(Model):
     @cached_property
     def segments(self) -> dict[str, str]:
         """The first switch, in the order of the file, of those that each switch is joined with."""
-        above = {name: name for name in self.switches}
-        order = {name: place for place, name in enumerate(self.switches)}
-
-        def first(name: str) -> str:
-            while above[name] != name:
-                above[name] = name = above[above[name]]
-            return name
-
+        joined = Groups(self.switches)
         for wire in self.links:
-            if all(end in above for end in wire.endpoints):
-                low, high = sorted((first(end) for end in wire.endpoints), key=order.__getitem__)
-                above[high] = low
-        return {name: first(name) for name in self.switches}
+            if all(end in self.switches for end in wire.endpoints):
+                joined.join(*wire.endpoints)
+        return {name: joined.first(name) for name in self.switches}
 
     def is_lan(self, name: str) -> bool:
         """Whether that is the name of an exchange or a switch."""
