@@ -122,7 +122,7 @@ class Process:
 
     `service` is "module:function"; the function is called with `config` in a child of its own
     inside the node's network namespace. `ready` says how to tell that it is up: "tcp:PORT" or
-    "udp:PORT" (bound in the node), "bird:SOCKET" (answers, every BGP session is
+    "udp:PORT" (bound in the node), "daemon:MODULE:CLASS" (that daemon answers, every BGP session is
     established and every OSPF neighbour found), "file:PATH" (the process made it), or nothing. One that
     `needs_routes` is started when routing has settled. Output goes to `logs/<node>/<name>.log`.
     """

@@ -17,7 +17,7 @@ import dns.message
 import dns.query
 
 from testbed import namespaces
-from testbed.services.bird import learned_routes
+from testbed.daemons.birdc import learned_routes
 
 PORT = 9100
 ECHO = {4: (8, 0), 6: (128, 129)}  # type of a request and of its reply (RFC 792, RFC 4443)

@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from testbed.daemons.bird import Bird
 from testbed.kernel.boot import PROGRAMS_PATH
 
 BIRD = shutil.which("bird", path=PROGRAMS_PATH)
@@ -43,6 +44,15 @@ def bird_of(folder: Path, configuration: str) -> Iterator[str]:
                 break
         yield str(control)
         process.terminate()
+
+
+def bird_refuses(files: Mapping[str, str], folder: Path) -> str:
+    """What BIRD has against a node's files, which are laid out in a folder."""
+    folder.mkdir(exist_ok=True)
+    for path, text in files.items():
+        (folder / Path(path).name).write_text(text)
+    arguments = (BIRD, *Bird(str(folder)).check()[1:])
+    return subprocess.run(arguments, capture_output=True, text=True, check=False).stderr
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import time
 import pytest
 from servers import BIRD, Oca, bird_of, https, identity
 
-from testbed.services import agent, bird
+from testbed.daemons import birdc as bird
+from testbed.services import agent
 
 # Static routes with BGP attributes: as if learned, without a neighbour.
 CONFIG = """

@@ -3,7 +3,7 @@
 import pytest
 from servers import BIRD, bird_of
 
-from testbed.services import bird
+from testbed.daemons import birdc as bird
 
 # `show ospf interface` and `show ospf neighbors` of BIRD 2.0.12, cut to what differs
 INTERFACES = """\

@@ -1,32 +1,33 @@
-"""What the roles write: BIRD's configuration by family, neighbour and LAN, and the servers' addresses."""
+"""What the roles make of a node: its routing by family, neighbour and LAN, and the servers' addresses."""
 
 import dataclasses
-import shutil
-import subprocess
 from ipaddress import ip_network
 from types import SimpleNamespace
 
 import pytest
+from servers import BIRD, bird_refuses
 
+from testbed.daemons.bird import Bird
 from testbed.job import Interface, Node, Shape
-from testbed.kernel.boot import PROGRAMS_PATH
 from testbed.plan.blueprint import Neighbor
 from testbed.plan.pki import Authority as Certificates
+from testbed.plan.policy import TAG
+from testbed.plan.routing import describe
 from testbed.roles.authority import Authority
 from testbed.roles.oca import Oca
 from testbed.roles.origin import Origin
 from testbed.roles.resolver import Resolver
 from testbed.roles.route_server import RouteServer
 from testbed.roles.router import Router
+from testbed.routing import EVERYTHING, NOTHING
 
-BIRD = shutil.which("bird", path=PROGRAMS_PATH)
 MS = 1_000_000
 
 
 def interface(number, peer, net, *, host=0, delay_ns=0):
     return Interface(
         name=f"eth{number}", link=f"link{number}", mac="", peer=peer, address=f"10.1.{net}.{host}/31",
-        address6=f"2001:db8:1:{net}::{host}/127", shape=Shape(delay_ns=delay_ns),
+        address6=f"2001:db8:1:{net}::{host or ''}/127", shape=Shape(delay_ns=delay_ns),
     )  # fmt: skip
 
 
@@ -111,109 +112,96 @@ def plan():
     )  # fmt: skip
 
 
-def bird(role, node, plan):
-    (text,) = (text for path, text in role().equip(node, plan).files.items() if path.endswith("bird.conf"))
-    return text
+def session(routing, neighbor, family):
+    (found,) = (each for each in routing.sessions if (each.neighbor, each.family) == (neighbor, family))
+    return found
 
 
-def block(text, start):
-    """The lines of a configuration from the one that starts so to the brace that closes it."""
-    lines = text.splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith(start))
-    return [line.strip() for line in lines[at + 1 : lines.index("}", at)]]
+def heard_from(policy):
+    """The relations by whose mark a policy lets a route through."""
+    names = {tag: relation for relation, tag in TAG.items()}
+    return {names[number] for rule in policy.rules for *_, number in rule.communities}
 
 
-def test_a_family_has_protocols_of_its_own(plan):
-    text = bird(Router, CORE, plan)
-    assert "protocol direct { ipv4; ipv6; }" in text
-    assert text.count("protocol kernel {") == 2
-    assert block(text, "protocol static originated4") == ["ipv4;", "route 10.1.0.0/18 blackhole;"]
-    assert block(text, "protocol static originated6") == ["ipv6;", "route 2001:db8:1::/48 blackhole;"]
+def test_a_family_is_a_families_own(plan):
+    routing = describe(CORE, plan)
+    assert routing.families == (4, 6)
+    assert routing.originates == ("10.1.0.0/18", "2001:db8:1::/48")
+    assert routing.connects == ("10.1.5.0/31", "2001:db8:1:5::/127")
 
 
-def test_a_lan_is_announced_though_it_is_connected(plan):
-    """Its route is the interface's, or OSPF's at the AS's other routers, and never the static one."""
-    text = bird(Router, CORE, plan)
-    for audience in ("others", "customer", "oca"):
-        condition = block(text, f"filter to_{audience} ")[0]
-        assert "(net.type = NET_IP4 && source ~ [RTS_DEVICE, RTS_OSPF] && net ~ [10.1.5.0/31])" in condition
-        assert "net ~ [2001:db8:1:5::/127]" in condition
-    assert "10.1.5.0" not in "".join(block(text, "protocol static originated4"))
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_session_carries_the_routes_of_its_family_over_its_interface(plan, family):
+    routing = describe(CORE, plan)
+    found = session(routing, "transit.a", family)
+    own = ("10.1.0.0", "10.1.0.1") if family == 4 else ("2001:db8:1:0::", "2001:db8:1:0::1")
+    assert (found.local_address, found.address, found.asn, found.interface) == (*own, 64510, "eth0")
+    assert len({each.name for each in routing.sessions}) == len(routing.sessions) == 12
 
 
-def test_a_session_carries_the_routes_of_its_family(plan):
-    text = bird(Router, CORE, plan)
-    assert block(text, "protocol bgp bgp1 ") == [
-        "local 10.1.0.0 as 64501;", "neighbor 10.1.0.1 as 64510;",
-        "ipv4 { import filter from_provider; export filter to_others; };",
-    ]  # fmt: skip
-    assert block(text, "protocol bgp bgp2 ") == [
-        "local 2001:db8:1:0:: as 64501;", "neighbor 2001:db8:1:0::1 as 64510;",
-        "ipv6 { import filter from_provider; export filter to_others; };",
-    ]  # fmt: skip
-    names = [line.split()[2] for line in text.splitlines() if line.startswith("protocol bgp")]
-    assert len(set(names)) == len(names) == 12
+def test_policies_follow_from_relations(plan):
+    routing = describe(CORE, plan)
+    told = {each.neighbor: heard_from(each.sends) for each in routing.sessions}
+    assert told == {
+        "transit.a": {"customer"}, "ix.rs": {"customer"}, "south.core": {"customer"}, "oca-n1": {"customer"},
+        "west.core": {"customer", "peer", "provider"}, "north.edge": set(),
+    }  # fmt: skip
+    preferred = {each.neighbor: each.takes.change.preference for each in routing.sessions}
+    assert preferred["west.core"] > preferred["south.core"] == preferred["ix.rs"] > preferred["transit.a"]
+    assert session(routing, "oca-n1", 4).takes == NOTHING
+    assert session(routing, "north.edge", 4).takes == EVERYTHING
+    # a mark of ours that a neighbour put on is nobody's word
+    for each in routing.sessions:
+        if each.relation not in ("internal", "oca"):
+            assert each.takes.change.remove == ((64501, 1, None),)
 
 
-@pytest.mark.parametrize("version", [4, 6])
-def test_ospf_is_among_brothers_and_the_rest_is_a_stub(plan, version):
+@pytest.mark.parametrize("family", [4, 6])
+def test_ospf_is_among_brothers_and_the_rest_is_a_stub(plan, family):
     """A direct link elects nobody; nothing is said to the provider or at the exchange."""
-    lines = block(bird(Router, CORE, plan), f"protocol ospf v{version // 2} ")
-    assert [line for line in lines if line.startswith("interface")] == [
-        'interface "eth0" { type ptp; cost 20; };',
-        'interface "eth1" { stub yes; cost 1; };',
-        'interface "eth2" { stub yes; cost 1; };',
-        'interface "eth3" { stub yes; cost 1; };',
-        'interface "eth4" { type broadcast; cost 1; };',
-        'interface "eth5" { stub yes; cost 1; };',
-        *(['interface "lo" { stub yes; };'] if version == 4 else []),
-    ]
-    assert [line for line in lines if line.startswith("stubnet")] == (
-        ["stubnet 2001:db8:1::30:1/128 { cost 0; };"] if version == 6 else []
-    )
+    routing = describe(CORE, plan)
+    links = [(each.interface, each.kind, each.cost) for each in routing.igp.links if family in each.families]
+    assert links == [
+        ("eth0", "point-to-point", 20), ("eth1", "stub", 1), ("eth2", "stub", 1), ("eth3", "stub", 1),
+        ("eth4", "broadcast", 1), ("eth5", "stub", 1),
+    ]  # fmt: skip
+    assert routing.igp.loopbacks == ("10.1.48.1/32", "2001:db8:1::30:1/128")
 
 
-@pytest.mark.parametrize("version", [4, 6])
-def test_a_family_that_is_not_there_is_not_written(plan, version):
-    del plan.neighbors["north.core"][version == 4 :: 2]
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_family_that_is_not_there_is_not_spoken(plan, family):
+    del plan.neighbors["north.core"][family == 4 :: 2]
     network = plan.network_of("north.core")
     for prefixes in (network.originates["north.core"], network.connects):
-        del prefixes[version == 4]
-    text = bird(Router, only(CORE, version), plan)
-    assert f"ipv{10 - version}" not in text
-    assert (":" in "".join(line for line in text.splitlines() if " as " in line)) == (version == 6)
-    assert text.count("protocol bgp") == 6
+        del prefixes[family == 4]
+    routing = describe(only(CORE, family), plan)
+    assert routing.families == (family,)
+    assert {each.family for each in routing.sessions} == {family}
+    assert {family for link in routing.igp.links for family in link.families} == {family}
+    (text, _) = Bird("").files(routing).values()
+    assert f"ipv{10 - family}" not in text
 
 
 def test_an_oca_hears_of_both_families_and_keeps_it_to_itself(plan):
-    text = bird(Oca, OCA, plan)
-    for version in (4, 6):
-        assert block(text, f"protocol bgp uplink{version} ")[2:] == [
-            f"ipv{version} {{ import all; export none; }};"
-        ]
+    routing = describe(OCA, plan)
+    assert not routing.forwards
+    assert [(each.family, each.takes, each.sends) for each in routing.sessions] == [
+        (4, EVERYTHING, NOTHING), (6, EVERYTHING, NOTHING),
+    ]  # fmt: skip
 
 
 def test_a_route_server_has_a_client_a_family(plan):
-    text = bird(RouteServer, Node(name="ix.rs", role="route-server", asn=64520, address="10.9.9.9"), plan)
-    for version in (4, 6):
-        assert block(text, f"protocol bgp bgp{version // 2 - 1} ")[2:] == [
-            "rs client;", f"ipv{version} {{ import all; export where source = RTS_BGP; }};",
-        ]  # fmt: skip
+    routing = describe(Node(name="ix.rs", role="route-server", asn=64520, address="10.9.9.9"), plan)
+    assert not routing.forwards
+    assert [(each.family, each.server_client) for each in routing.sessions] == [(4, True), (6, True)]
 
 
 @pytest.mark.parametrize("drop", [0, 4, 6])
 @pytest.mark.skipif(BIRD is None, reason="bird2 is not installed")
 def test_bird_accepts_what_is_written(plan, tmp_path, drop):
     router, oca = (only(node, 10 - drop) if drop else node for node in (CORE, OCA))
-    for name, configuration in (
-        ("router", bird(Router, router, plan)), ("oca", bird(Oca, oca, plan)),
-        ("route-server", bird(RouteServer, dataclasses.replace(oca, name="ix.rs"), plan)),
-    ):  # fmt: skip
-        (tmp_path / "bird.conf").write_text(configuration)
-        done = subprocess.run(
-            [BIRD, "-p", "-c", tmp_path / "bird.conf"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{name}: {done.stderr}"
+    for role, node in ((Router, router), (Oca, oca), (RouteServer, dataclasses.replace(oca, name="ix.rs"))):
+        assert bird_refuses(role().equip(node, plan).files, tmp_path) == ""
 
 
 def test_servers_listen_on_the_families_they_have(plan):

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import namespaces
+from testbed import namespaces, registry
+from testbed.daemons import READY, Daemon
 from testbed.job import Job, Process
-from testbed.services import bird
 
 _POLL_S = 0.01
-_POLL_BIRD_S = 0.25  # BGP takes seconds to come up, and asking has its price
+_POLL_DAEMON_S = 0.25  # BGP takes seconds to come up, and asking has its price
 # Of the run's clock; a BGP session whose first attempt failed may wait a minute before the next.
 _PATIENCE_S = 120.0
 
@@ -128,8 +128,8 @@ class Processes:
     def _start(self, node: str, process: Process) -> _Running:
         log = self._logs / node / f"{process.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        for left in (self._nodes / node).glob("*.ctl"):  # a killed daemon's socket
-            if process.ready == f"bird:{left}":
+        if process.ready.startswith(f"{READY}:"):
+            for left in (self._nodes / node).glob("*.ctl"):  # a killed daemon's socket
                 left.unlink()
         pid = self._execute(node, process, log) if process.argv else self._fork(node, process, log)
         running = _Running(process, node, pid)
@@ -181,7 +181,7 @@ class Processes:
             os._exit(70)
 
     def _await(self, running: _Running, *, sessions: bool = True) -> None:
-        """Return when a process is ready; `sessions` also waits for a BIRD's sessions and neighbours."""
+        """Return when a process is ready; `sessions` also waits for a daemon's sessions and neighbours."""
         kind, _, what = running.process.ready.partition(":")
         if not kind:
             return
@@ -193,17 +193,30 @@ class Processes:
                 raise ProcessError(f"{'/'.join(key)} ended while starting{self._tail(key)}")
             if time.monotonic() > until:
                 raise ProcessError(f"{'/'.join(key)} was not ready in {_PATIENCE_S:g} s{self._tail(key)}")
-            time.sleep(_POLL_BIRD_S if kind == "bird" else _POLL_S)
+            time.sleep(_POLL_DAEMON_S if kind == READY else _POLL_S)
 
     def _ready(self, running: _Running, kind: str, what: str, *, sessions: bool) -> bool:
-        if kind == "bird":
-            return bird.established(what) if sessions else bird.answers(what)
+        if kind == READY:
+            daemon = self._daemon(running.node, what)
+            return daemon.settled() if sessions else daemon.answers()
         if kind == "file":
             return Path(what).exists()
         if kind in ("tcp", "udp"):
             with namespaces.inside(self._namespace(running.node)):
                 return bound(kind, int(what))
-        raise ValueError(f"{running.process.name}: ready is {kind!r}, not tcp, udp, bird or file")
+        raise ValueError(f"{running.process.name}: ready is {kind!r}, not tcp, udp, daemon or file")
+
+    def daemon(self, node: str) -> Daemon:
+        """The routing daemon of a node; KeyError if none runs there."""
+        for process in self._job.node(node).processes:
+            kind, _, source = process.ready.partition(":")
+            if kind == READY:
+                return self._daemon(node, source)
+        raise KeyError(node)
+
+    def _daemon(self, node: str, source: str) -> Daemon:
+        daemon: Daemon = registry.sourced(source)(f"{self._nodes / node}")
+        return daemon
 
     def _kill(self, node: str, name: str, number: int) -> None:
         running = self._running.get((node, name))

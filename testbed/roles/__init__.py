@@ -34,6 +34,11 @@ class Role(ABC):
         """The files and processes of one node of this role."""
 
 
+def home(node: Node) -> str:
+    """Where a node's files lie in the guest."""
+    return f"{NODES}/{node.name}"
+
+
 def place(node: Node, name: str) -> str:
     """Where a node's file of that name lies in the guest."""
-    return f"{NODES}/{node.name}/{name}"
+    return f"{home(node)}/{name}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testbed.job import Node, Process
 from testbed.roles import Equipment, Role, place
 from testbed.roles.origin import web_server
-from testbed.roles.router import daemon, preamble, session
+from testbed.roles.router import routed
 
 if TYPE_CHECKING:
     from testbed.plan.blueprint import Blueprint
@@ -23,9 +23,7 @@ class Oca(Role):
         cdn = plan.cdn
         web = web_server(node, plan)
         # BGP is what steering goes by, not what the appliance forwards by: it has a default route
-        bird = preamble(node)
-        for router in plan.neighbors[node.name]:
-            bird += session(node, router, f"uplink{router.family}", "import all; export none;")
+        routing = routed(node, plan)
         resolver = plan.nodes[plan.network_of(node.name).resolver].address
         agent = Process(
             name="agent",
@@ -46,5 +44,4 @@ class Oca(Role):
                 "health": {"address": node.address, "port": 443},
             },
         )
-        files = {**web.files, place(node, "bird.conf"): "\n".join(bird) + "\n"}
-        return Equipment(files, (*web.processes, daemon(node), agent))
+        return Equipment({**web.files, **routing.files}, (*web.processes, *routing.processes, agent))

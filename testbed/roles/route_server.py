@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from testbed.job import Node
-from testbed.roles import Equipment, Role, place
-from testbed.roles.router import daemon, preamble, session
+from testbed.roles import Equipment, Role
+from testbed.roles.router import routed
 
 if TYPE_CHECKING:
     from testbed.plan.blueprint import Blueprint
@@ -18,9 +18,5 @@ class RouteServer(Role):
     kind = "route-server"
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
-        """BIRD with a client session for each member and family; its own kernel learns nothing."""
-        configuration = preamble(node)
-        for number, member in enumerate(plan.neighbors[node.name], start=1):
-            channel = "import all; export where source = RTS_BGP;"
-            configuration += session(node, member, f"bgp{number}", channel, "rs client;")
-        return Equipment({place(node, "bird.conf"): "\n".join(configuration) + "\n"}, (daemon(node),))
+        """A client session for each member and family; its own kernel learns nothing."""
+        return routed(node, plan)

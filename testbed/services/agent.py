@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from testbed.services.bird import BirdError, learned_routes
+from testbed.daemons.birdc import BirdError, learned_routes
 from testbed.services.http import Client
 from testbed.services.stub import ResolveError, Stub
 

@@ -12,6 +12,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.daemons import DaemonError
+
 TIMEOUT_S = 5.0
 CHUNK = 65536
 
@@ -19,7 +21,7 @@ _NETWORK = re.compile(r"(\S+/\d+)\s+\S+ \[")
 _LAST = re.compile(rb"^\d{4} .*\n\Z", re.MULTILINE)
 
 
-class BirdError(RuntimeError):
+class BirdError(DaemonError):
     """BIRD refused a command, or went away."""
 
 

@@ -1,0 +1,83 @@
+"""A daemon makes a router do what its description says: one file a daemon, found by the registry.
+
+Half of it runs when the network is planned (`files`, `processes`: text from data), half on the emulated
+node (`answers`, `settled`, `originate`, `shut`), which is why nothing here imports more than the standard
+library.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+from testbed.job import Process
+from testbed.routing import Routing
+
+READY = "daemon"  # what `Process.ready` starts with where a daemon of ours is asked
+
+
+class DaemonError(RuntimeError):
+    """A daemon that refused a command, or went away."""
+
+
+class Unable(ValueError):
+    """Something that this daemon cannot be told; `what` it is, and the `hint` says what to write instead."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(f"{what}; {hint}")
+        self.what, self.hint = what, hint
+
+
+class Daemon(ABC):
+    """The routing daemon of one node, whose files and sockets lie in `folder`."""
+
+    kind: ClassVar[str] = ""
+    programs: ClassVar[dict[str, str]] = {}  # what it runs, and the Debian package of each
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    # When the network is planned.
+
+    @abstractmethod
+    def unable(self, routing: Routing) -> Iterable[Unable]:
+        """What of a description this daemon has no words for."""
+
+    @abstractmethod
+    def files(self, routing: Routing) -> dict[str, str]:
+        """Its files by absolute path, with comments for people."""
+
+    @abstractmethod
+    def processes(self) -> tuple[Process, ...]:
+        """What runs, in the order in which it starts; the last is ready when routing has come up."""
+
+    @abstractmethod
+    def check(self) -> tuple[str, ...]:
+        """The command that reads the files and exits with 0 if they are in order, without any network."""
+
+    # On the node, while it runs.
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether it takes commands."""
+
+    @abstractmethod
+    def settled(self) -> bool:
+        """Whether every BGP session is established and every IGP link has found its neighbour."""
+
+    @abstractmethod
+    def originated(self) -> tuple[str, ...]:
+        """The prefixes that it originates now."""
+
+    @abstractmethod
+    def originate(self, prefixes: Iterable[str]) -> None:
+        """Originate these prefixes and no others from now on; DaemonError if it does not answer."""
+
+    @abstractmethod
+    def shut(self, session: str) -> None:
+        """Close a session as its administrator would, with a Cease (RFC 4486); DaemonError as above."""
+
+    @abstractmethod
+    def open(self, session: str) -> None:
+        """Let a session that was shut come up again; DaemonError as above."""
