@@ -26,6 +26,7 @@ from testbed.commands import (
     run,
     schema,
     shell,
+    steer,
     validate,
 )
 
@@ -77,7 +78,7 @@ def _testbed(
 
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
-    shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
+    steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)
 app.add_typer(import_.app, name="import")

@@ -82,10 +82,14 @@ def test_an_oca_without_bird_or_server_is_reported_as_such(tmp_path, capsys):
             "bird_socket": str(tmp_path / "bird.ctl"),
             "health": {"address": "127.0.0.1", "port": port},
         }
-        well = agent.observe(config)
+        load = agent.Load(port)
+        viewer = socket.create_connection(("127.0.0.1", port))
+        well = agent.observe(config, load)
+        viewer.close()
+    assert well.pop("load")["connections"] >= 1
     assert well == {"oca": "oca-n1", "address": "10.0.0.1", "healthy": True, "titles": ["film"], "routes": []}
     assert "no routes: " in capsys.readouterr().out
-    assert agent.observe(config)["healthy"] is False
+    assert agent.observe(config, load)["healthy"] is False
 
 
 class FixedStub:
@@ -105,9 +109,10 @@ def test_a_report_reaches_steering(tmp_path, control):
             "health": {"address": "127.0.0.1", "port": steering.port},
             "steering_host": f"steering.test:{steering.port}",
         }
-        assert agent.report(config, FixedStub(), client) == ""
+        assert agent.report(config, FixedStub(), client, agent.Load(1)) == ""
         (document,) = steering.posted
     assert by_prefix(document.pop("routes")) == ROUTES
+    assert document.pop("load").keys() == {"connections", "bps"}
     assert document == {"oca": "oca-n1", "address": "10.0.0.1", "healthy": True, "titles": ["film"]}
 
 
@@ -134,9 +139,29 @@ def test_an_unreachable_control_plane_is_no_reason_to_die(tmp_path, monkeypatch,
         "ca": os.devnull,
         "steering_host": "steering.test",
         "report_ns": 10**10,
+        "grace_ns": 10**12,
+        "alone": str(tmp_path / "alone"),
         "seed": 1,
     }
     with pytest.raises(EnoughError):
         agent.run(config)
     assert all(9 < seconds <= 30 for seconds in rounds)
     assert capsys.readouterr().out.count("report failed: dns unreachable: steering.test") == 3
+
+
+def test_a_title_whose_files_are_gone_is_not_told_of(tmp_path):
+    (tmp_path / "film").mkdir()
+    config = {"titles": ["film", "clip"], "content": str(tmp_path)}
+    assert agent.on_the_box(config) == ["film"]
+
+
+def test_without_a_word_for_the_grace_it_does_not_serve_until_it_is_heard_again(tmp_path):
+    alone = tmp_path / "alone"
+    grace = agent.Grace(alone, 20_000_000)
+    until = time.monotonic() + 10
+    while not alone.exists():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    grace._grace_ns = 10**12
+    grace.heard()
+    assert not alone.exists()

@@ -106,7 +106,7 @@ def plan():
             "oca-n1": neighbors("north.core", 64501, 3, "server"),
             "ix.rs": neighbors("north.core", 64501, 2, "member"),
         },
-        cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15),
+        cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300),
         titles=(),
         authority=Certificates(1, 0),
     )  # fmt: skip
@@ -215,9 +215,9 @@ def test_servers_listen_on_the_families_they_have(plan):
     assert [line.strip() for line in text.splitlines() if "ip-address" in line] == [
         "ip-address: 10.9.0.3", "ip-address: 2001:db8:9::3",
     ]  # fmt: skip
-    # the control plane listens on IPv4, and so that is all that its name says
     assert [line for line in zone.splitlines() if " A " in line or " AAAA " in line] == [
         "authority IN A 10.9.0.3", "authority IN AAAA 2001:db8:9::3", "steering IN A 10.9.0.1",
+        "steering IN AAAA 2001:db8:9::1",
         "origin IN A 10.9.0.2", "origin IN AAAA 2001:db8:9::2", "oca-n1 IN A 10.1.3.1",
         "oca-n1 IN AAAA 2001:db8:1:3::1",
     ]  # fmt: skip

@@ -32,7 +32,8 @@ def query(
 ) -> None:
     """Ask the tables of a run in SQL.
 
-    They are events, packets, flows, hops, links, bgp, dns, requests, playback, sessions and captures.
+    They are events, packets, flows, hops, links, bgp, dns, requests, steering, playback, sessions and
+    captures.
     Times are t_ns, nanoseconds since the scenario's start.
 
     Example: testbed query latest "select session_id, rebuffers, outcome from sessions"

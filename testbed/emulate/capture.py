@@ -118,11 +118,14 @@ class Ring:
             struct.pack_into("=I", self.memory, start + _STATUS, 0)
             self._next = (self._next + 1) % _BLOCKS
 
-    def close(self) -> None:
-        """Take the last packets and the kernel's count of those it had no room for."""
-        self.drain()
+    def count(self) -> None:
+        """Take the kernel's count of packets so far, and of those it had no room for."""
         packets, drops, _freezes = struct.unpack("=3I", self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 12))
         self.packets, self.drops = packets, drops
+
+    def close(self) -> None:
+        """Take the last packets."""
+        self.drain()
         os.close(self.file)
         self.memory.close()
         self.socket.close()
@@ -156,7 +159,10 @@ def run(config: Mapping[str, Any]) -> None:
                 # the interface went down; the socket takes packets again by itself when it comes back
                 rings[number].socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             rings[number].drain()
-    # what waits in half-full blocks comes when their timers have run out
+    # What waits in half-full blocks comes when their timers have run out. It is counted before: whatever
+    # comes meanwhile may be in a block whose timer has not.
+    for ring in rings.values():
+        ring.count()
     time.sleep(2 * _RETIRE_MS / 1000)
     for ring in rings.values():
         ring.close()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.job import Job
-from testbed.measure import dns, packet_table, records
+from testbed.measure import dns, packet_table, records, steering
 from testbed.measure.addresses import Addresses
 from testbed.measure.bgp import bgp
 from testbed.measure.connections import Connections, Keyed, keyed
@@ -102,6 +102,8 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     rows["bgp"] = _save_rows(folder, "bgp", bgp(seen, addresses, nodes), "t_ns", "node", "peer")
     asked = dns.queries(seen, addresses, nodes)
     rows["dns"] = _save_rows(folder, "dns", asked, "t_ns", "node", "qname", "qtype")
+    decided = steering.decisions(run, job, t0_unix_ns)
+    rows["steering"] = _save_rows(folder, "steering", decided, "t_ns", "decision")
     rows["captures"] = _save_rows(folder, "captures", summary)
     step()
     return {name: rows[name] for name in TABLES}

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from testbed.model.cdn import Location, Steering
 from testbed.model.fields import Asn, Model, Name, SomeTime, Zone
 from testbed.model.link import LinkSpec
 from testbed.model.pins import Address4, Address6, End4, End6, Lan4, Lan6, Prefix4, Prefix6
@@ -23,6 +24,7 @@ Relation = Literal["customer", "provider", "peer"]
 Vlan = Field(
     None, ge=2, le=4094, description="the VLAN that the port at the switch belongs to", examples=[100]
 )
+Where = Field(None, examples=["[52.5, 13.4]"], description="latitude and longitude; the ISP's if not given")
 CDN = "cdn"  # the CDN's own network, among the names of the ISPs
 
 
@@ -45,6 +47,7 @@ class Clients(Model):
     count: int = Field(ge=1, le=CLIENTS_MOST, examples=[8])
     at: str = Field(examples=["edge"], description="a router of the same ISP")
     access: str = Field(examples=["cable"], description="one of the access technologies")
+    location: Location | None = Where
 
 
 class Loopback(Model):
@@ -60,6 +63,9 @@ class Isp(Model):
     asn: Asn = Field(examples=[64501])
     routers: list[Name] = Field(min_length=1, max_length=ROUTERS_MOST, examples=["[core, edge]"])
     clients: dict[Name, Clients] = Field(default_factory=dict, max_length=POPULATIONS_MOST)
+    location: Location | None = Field(
+        None, examples=["[52.5, 13.4]"], description="latitude and longitude of its clients and OCAs"
+    )
     prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
     prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])
     loopbacks: dict[str, Loopback] = Field(default_factory=dict, description="by router")
@@ -95,6 +101,14 @@ class Place(LinkSpec):
 class Oca(Place):
     """An OCA, and its link to a router."""
 
+    cluster: Name | None = Field(
+        None, examples=["north-oca"], description="OCAs that share a manifest; the site's router if not given"
+    )
+    location: Location | None = Where
+    weight: float = Field(1.0, gt=0, strict=False, description="its share among equals")
+    max_connections: int | None = Field(
+        None, ge=1, examples=[20000], description="it takes no more, and is full at a share of them"
+    )
     address: Address4 | None = Field(None, examples=["10.9.32.1"])
     address6: Address6 | None = Field(None, examples=["2001:db8:9::3"])
 
@@ -119,6 +133,10 @@ class Cdn(Model):
     origin: Place = Field(examples=["{at: cdn.pop}"])
     report: SomeTime = Field(Duration.parse("5s"), description="how often an OCA reports to steering")
     stale: SomeTime = Field(Duration.parse("15s"), description="a report older than this no longer counts")
+    grace: SomeTime = Field(
+        Duration.parse("300s"), description="an OCA that could not report for so long stops serving"
+    )
+    steering: Steering = Steering()
     urls: int = Field(3, ge=1, le=100, description="how many OCAs a client is told of")
     prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
     prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])

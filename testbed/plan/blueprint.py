@@ -13,7 +13,7 @@ from testbed.job import Link, Node, Title
 from testbed.model.prefixes import LanName
 from testbed.model.schema import Topology
 from testbed.model.topology import Cdn
-from testbed.plan.addresses import Block, Lan
+from testbed.plan.addresses import Block, Lan, Population
 from testbed.plan.pki import Authority
 
 
@@ -56,6 +56,7 @@ class Blueprint:
     links: dict[str, Link] = field(default_factory=dict)
     neighbors: dict[str, list[Neighbor]] = field(default_factory=dict)
     lan_of: dict[str, Lan] = field(default_factory=dict)  # by link, of those with an end on a LAN
+    populations: dict[str, Population] = field(default_factory=dict)  # as a scenario names them
     homes: dict[str, str] = field(default_factory=dict)  # the network of every node that is in one
 
     @property

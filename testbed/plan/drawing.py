@@ -222,6 +222,7 @@ class _Drawing:
             for place, (name, clients) in enumerate(isp.clients.items(), start=1):
                 at, access = f"{isp_name}.{clients.at}", self._topology.access[clients.access]
                 population = block.population(f"{isp_name}.{name}")
+                self._plan.populations[f"{isp_name}.{name}"] = population
                 self._originate(at, population.prefix, population.prefix6)
                 both = LinkSpec(mtu=access.up.mtu or access.down.mtu)
                 line = self._line(both, access.up, access.down)

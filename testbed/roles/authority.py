@@ -31,7 +31,7 @@ class Authority(Role):
             for served in plan.by_role(role):
                 if served.address:
                     records.append(f"{served.name} IN A {served.address}")
-                if served.address6 and role != "steering":  # the control plane listens on one address
+                if served.address6:
                     records.append(f"{served.name} IN AAAA {served.address6}")
         listen = "\n".join(f"  ip-address: {own}" for own in (node.address, node.address6) if own)
         configuration = f"""# {node.name}

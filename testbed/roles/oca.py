@@ -37,6 +37,8 @@ class Oca(Role):
                 "ca": place(node, "ca.pem"),
                 "steering_host": f"steering.{cdn.zone}",
                 "report_ns": int(cdn.report),
+                "grace_ns": int(cdn.grace),
+                "alone": place(node, "alone"),
                 "bird_socket": place(node, "bird.ctl"),
                 "reported": place(node, "reported"),
                 "titles": [title.name for title in plan.titles],

@@ -67,6 +67,8 @@ http {{
 {listen}
     server_name {host};
     root {CONTENT};
+    # the agent says that the control plane has been silent for longer than its grace
+    if (-f {place(node, "alone")}) {{ return 503; }}
     location = /health {{ return 204; }}
   }}
 }}

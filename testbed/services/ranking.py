@@ -1,31 +1,21 @@
-"""Steering ranks the OCAs that may serve a client, from what the OCAs reported.
+"""Steering's candidates for a client: who may serve it, in the policy's order, and why the others may not.
 
-The order is Open Connect's as its partner documents give it: longest match, then the site (embedded
-in the ISP before the exchange), shortest AS path, lowest MED (a missing one is 0, the best), and
-rendezvous hashing among equals (Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6(1),
-1998): an OCA added to n equal ones takes 1/(n+1) of the titles and clients, and none move between
-the others.
+An OCA may serve a client if it learned a route to it by BGP, its last report is fresh, it is well, not
+draining, not full, and holds the title. What keeps the best placed OCA from serving is a miss, in Open
+Connect's words: a content miss if it lacks the title, a health miss if it is silent, unwell or full,
+and other if it drains.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any, Self
 
-SITE_ORDER = {"embedded": 0, "exchange": 1}
+from testbed.steering import Candidate, Criterion, Policy, Query, Route, Site
 
-
-@dataclass(frozen=True)
-class Route:
-    """A prefix that an OCA learned by BGP: it may serve the clients inside."""
-
-    prefix: IPv4Network | IPv6Network
-    as_path: tuple[int, ...]
-    med: int = 0
+CONTENT, HEALTH, OTHER = "content miss", "health miss", "other miss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +27,14 @@ class Report:
     healthy: bool
     titles: frozenset[str]
     routes: tuple[Route, ...]
+    connections: int = 0
+    bps: float = 0.0  # sent since the report before
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], received_ns: int) -> Self:
         """Read the JSON of a report; ValueError says what it lacks."""
         try:
+            load = document.get("load") or {}
             return cls(
                 oca=str(document["oca"]),
                 received_ns=received_ns,
@@ -51,6 +44,8 @@ class Report:
                     Route(ip_network(route["prefix"]), tuple(route["as_path"]), route.get("med") or 0)
                     for route in document["routes"]
                 ),
+                connections=int(load.get("connections", 0)),
+                bps=float(load.get("bps", 0)),
             )
         except KeyError as missing:
             raise ValueError(f"the report has no {missing}") from None
@@ -58,80 +53,142 @@ class Report:
             raise ValueError(f"the report is not as expected: {wrong}") from None
 
 
-@dataclass(frozen=True)
-class Site:
-    """Where an OCA stands; `weight` is its share among equals."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When a report no longer counts, and at which share of its capacity an OCA takes no more clients."""
 
-    kind: str  # embedded, exchange
-    weight: float = 1.0
+    stale_ns: int
+    shed: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """What was decided about one OCA, and why."""
 
     oca: str
-    chosen: bool
-    why: str
+    rank: int | None = None  # from 1; None: it may not serve
+    refusal: str = ""  # why it may not
+    miss: str = ""  # what that is called where the OCA would have been the best
+    route: Route | None = None
+    criteria: tuple[Criterion, ...] = ()
+    decided_by: str = ""  # the first criterion in which it is worse than the one before it
+    age_ns: int = 0  # of its report
+
+    @property
+    def why(self) -> str:
+        """In words."""
+        if self.refusal:
+            return self.refusal
+        return " ".join(f"{each.name} {each.shown}" for each in self.criteria if each.name != "hash")
+
+    def document(self) -> dict[str, Any]:
+        """As JSON in steering's log."""
+        shown = {criterion.name: criterion.shown for criterion in self.criteria}
+        return {
+            "oca": self.oca, "rank": self.rank, "refusal": self.refusal, "miss": self.miss,
+            "decided_by": self.decided_by, "age_ns": self.age_ns, **(
+                {} if self.route is None else {
+                    "prefix": str(self.route.prefix), "as_path": " ".join(map(str, self.route.as_path)),
+                    "med": self.route.med,
+                }
+            ),
+            "criteria": shown,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A candidate and its report, with what speaks against it."""
+
+    report: Report
+    candidate: Candidate
+    criteria: tuple[Criterion, ...]
+    refusal: str = ""
+    miss: str = ""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What it is sorted by."""
+        return tuple(criterion.value for criterion in self.criteria)
 
 
 def rank(
     reports: Iterable[Report],
     sites: Mapping[str, Site],
+    policy: Policy,
+    query: Query,
+    limits: Limits,
     *,
-    client: str,
-    title: str,
     now_ns: int,
-    stale_ns: int,
+    draining: frozenset[str] = frozenset(),
 ) -> list[Choice]:
     """A choice for every OCA that reported: those that may serve the client first, best first."""
-    address = ip_address(client)
-    chosen: list[tuple[tuple[float, ...], Choice]] = []
+    placed: list[_Placed] = []
     refused: list[Choice] = []
     for report in sorted(reports, key=lambda report: report.oca):
+        age_ns = now_ns - report.received_ns
         site = sites.get(report.oca)
-        route = _covering(report.routes, address)
-        reason = _refusal(report, site, title, now_ns - report.received_ns, stale_ns)
-        if site is None or route is None or reason:
-            refused.append(Choice(report.oca, False, reason or f"no route to {client}"))
+        route = covering(report.routes, query.client)
+        if site is None or route is None:
+            refusal = "not one of ours" if site is None else f"no route to {query.client}"
+            refused.append(Choice(oca=report.oca, refusal=refusal, age_ns=age_ns))
             continue
-        key = (
-            -route.prefix.prefixlen,
-            SITE_ORDER[site.kind],
-            len(route.as_path),
-            route.med,
-            -score(f"{title}|{client}", report.oca, site.weight),
-        )
-        path = " ".join(map(str, route.as_path)) or "local"
-        why = f"{route.prefix} {site.kind} as-path {path} med {route.med}"
-        chosen.append((key, Choice(report.oca, True, why)))
-    return [choice for _, choice in sorted(chosen, key=lambda pair: pair[0])] + refused
+        candidate = Candidate(report.oca, site, route)
+        criteria = policy.criteria(candidate, query)
+        refusal, miss = _refusal(report, site, query, limits, age_ns, draining)
+        placed.append(_Placed(report, candidate, criteria, refusal, miss))
+    placed.sort(key=lambda each: each.values)
+    chosen: list[Choice] = []
+    before: _Placed | None = None
+    for each in placed:
+        here = Choice(
+            oca=each.candidate.oca, route=each.candidate.route, criteria=each.criteria,
+            refusal=each.refusal, miss=each.miss, age_ns=now_ns - each.report.received_ns,
+        )  # fmt: skip
+        if each.refusal:
+            refused.append(here)
+            continue
+        decided_by = "" if before is None else _first_worse(each.criteria, before.criteria)
+        chosen.append(replace(here, rank=len(chosen) + 1, decided_by=decided_by))
+        before = each
+    return chosen + refused
 
 
-def score(key: str, oca: str, weight: float = 1.0) -> float:
-    """An OCA's score for a key in weighted rendezvous hashing; the highest wins."""
-    digest = hashlib.blake2b(f"{key}|{oca}".encode(), digest_size=8).digest()
-    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64  # in (0, 1)
-    return -weight / math.log(uniform) if uniform < 1.0 else math.inf
+def miss(choices: Iterable[Choice]) -> str:
+    """The miss of a decision: why the OCA that is best placed does not serve; empty if it does."""
+    placed = [choice for choice in choices if choice.criteria]
+    best = min(placed, key=lambda choice: tuple(each.value for each in choice.criteria), default=None)
+    return best.miss if best else ""
 
 
-def _refusal(report: Report, site: Site | None, title: str, age_ns: int, stale_ns: int) -> str:
-    if site is None:
-        return "not one of ours"
-    if age_ns >= stale_ns:
-        return f"last report is {age_ns / 1e9:g} s old"
-    if not report.healthy:
-        return "unhealthy"
-    if title not in report.titles:
-        return f"does not hold {title}"
-    return ""
-
-
-def _covering(routes: Iterable[Route], address: IPv4Address | IPv6Address) -> Route | None:
+def covering(routes: Iterable[Route], address: IPv4Address | IPv6Address) -> Route | None:
     """The route by which an OCA would serve an address: longest match, then path, then MED."""
-    covering = [route for route in routes if address in route.prefix]
     return min(
-        covering,
+        (route for route in routes if address in route.prefix),
         key=lambda route: (-route.prefix.prefixlen, len(route.as_path), route.med, route.as_path),
         default=None,
     )
+
+
+def _first_worse(one: tuple[Criterion, ...], other: tuple[Criterion, ...]) -> str:
+    return next((a.name for a, b in zip(one, other, strict=True) if a.value != b.value), "")
+
+
+def _refusal(
+    report: Report, site: Site, query: Query, limits: Limits, age_ns: int, draining: frozenset[str]
+) -> tuple[str, str]:
+    """Why an OCA may not serve, and what that is called; nothing if it may."""
+    if age_ns >= limits.stale_ns:
+        return f"last report is {age_ns / 1e9:g} s old", HEALTH
+    if not report.healthy:
+        return "unhealthy", HEALTH
+    if report.oca in draining:
+        return "draining", OTHER
+    if query.title not in report.titles:
+        return f"does not hold {query.title}", CONTENT
+    if site.connections is not None and report.connections >= site.connections * limits.shed:
+        return f"full: {report.connections} of {site.connections} connections", HEALTH
+    if site.capacity_bps is not None and report.bps >= site.capacity_bps * limits.shed:
+        share = report.bps / site.capacity_bps
+        return f"full: sends {share:.0%} of {site.capacity_bps / 1e6:g} Mbit/s", HEALTH
+    return "", ""

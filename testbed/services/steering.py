@@ -1,24 +1,23 @@
 """The steering service answers a client with a ranked list of OCA URLs, over HTTPS and JSON.
 
-POST /v1/report   an OCA's agent says {"oca", "healthy", "titles": [name],
-                  "routes": [{"prefix", "as_path": [asn], "med": int or null}]}; more is ignored
-GET /v1/steer?title=NAME   {"urls": [{"oca", "url"}], "ttl_s", "decision": [why]}; the client is whoever asks,
-                  by the address of its end of the connection. 404: nobody has ever had that title;
-                  503: nobody can serve it now.
+POST /v1/report   an OCA's agent says {"oca", "healthy", "titles": [name], "routes": [{"prefix",
+                  "as_path": [asn], "med": int or null}], "load": {"connections", "bps"}}; more is ignored
+GET /v1/steer?title=NAME   {"urls": [{"oca", "url"}], "ttl_s", "decision": [why], "miss"}; the client is
+                  whoever asks, by the address of its end of the connection. `miss` says why the best
+                  placed OCA does not serve: "content miss", "health miss", "other miss", or nothing.
+                  With an empty list comes an "error". 404: nobody has ever had that title; 503: no OCA
+                  has reported yet.
+POST /v1/drain    an operator says {"oca", "draining": true or false}: it gets no new clients, or again some.
+                  Those that it has go on. This outlives the process; all else is what the OCAs reported
+                  since it started.
 
-All it knows is what the OCAs reported since it started. Every decision is a JSON line on stdout.
+Whatever it hears and decides is a JSON line on stdout, from which `testbed steer` has it decide again.
 
-`run(config)`, with
+`run(config)`, with what `testbed.services.control` needs, and
 
-    address, port          where to listen (port 443)
+    addresses, port        where to listen, of either family (port 443)
     certificate, key       paths, PEM
-    zone                   an OCA's URL is https://<oca>.<zone>/<title>/
-    sites                  {oca: {"kind": "embedded" or "exchange", "weight": number, default 1}}
-    origin                 {"oca", "url", and if wanted "titles": [name]}: the last resort, always last; its
-                           URL gets "<title>/" appended; without titles it has all that any OCA has
-    urls                   length of the list, the origin included
-    ttl_s                  how long a client may use the list
-    stale_ns               an OCA whose last report is as old gets no clients
+    drained                path of the file that holds the names of OCAs that drain
 """
 
 from __future__ import annotations
@@ -31,74 +30,66 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from testbed.services.ranking import Report, Site, rank
+from testbed.services.control import ControlPlane, Decision
 
-LARGEST_REPORT = 64 * 1024 * 1024
+LARGEST = 64 * 1024 * 1024  # of what is posted
 IDLE_S = 75.0  # nginx's keepalive_timeout
 
 
 class Steering:
-    """What the OCAs said, and the answers that follow from it; one for all threads."""
+    """The control plane as the threads of all servers share it; it tells its log all that it hears."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
-        self._sites = {
-            oca: Site(site["kind"], site.get("weight", 1.0)) for oca, site in config["sites"].items()
-        }
-        self._reports: dict[str, Report] = {}
+        self._plane = ControlPlane(config)
         self._lock = threading.Lock()
+        self._said: dict[str, dict[str, Any]] = {}  # the last report of each OCA that the log has in full
+        _log(unix_ns=time.time_ns(), started=True)
+        self._drained = Path(config["drained"]) if config.get("drained") else None
+        if self._drained is not None and self._drained.exists():
+            for oca in json.loads(self._drained.read_text()):
+                self.drain({"oca": oca, "draining": True}, time.time_ns())
 
     def report(self, document: Mapping[str, Any], now_ns: int) -> None:
-        """Take an OCA's report in place of its last; ValueError if it is not one."""
-        parsed = Report.parse(document, now_ns)
-        if parsed.oca not in self._sites:
-            raise ValueError(f"{parsed.oca} is not one of {', '.join(sorted(self._sites))}")
+        """Take a report; ValueError if it is none."""
         with self._lock:
-            self._reports[parsed.oca] = parsed
+            parsed = self._plane.report(document, now_ns)
+            told = dict(document)
+            load = told.pop("load", None)
+            if self._said.get(parsed.oca) == told:
+                _log(unix_ns=now_ns, again=parsed.oca, load=load)
+            else:
+                self._said[parsed.oca] = told
+                _log(unix_ns=now_ns, report=document)
 
-    def steer(self, title: str, client: str, now_ns: int) -> tuple[HTTPStatus, dict[str, Any]]:
-        """The status and the JSON of the answer to a client."""
+    def drain(self, document: Mapping[str, Any], now_ns: int) -> None:
+        """Have an OCA drain, or take clients again; ValueError if it is none of ours."""
+        try:
+            oca, draining = str(document["oca"]), bool(document["draining"])
+        except (KeyError, TypeError):
+            raise ValueError('write {"oca": NAME, "draining": true or false}') from None
         with self._lock:
-            reports = list(self._reports.values())
-        origin = self._config["origin"]
-        held = any(title in report.titles for report in reports)
-        originally = title in origin["titles"] if "titles" in origin else held
-        if not held and not originally:
-            if not reports and "titles" not in origin:
-                return HTTPStatus.SERVICE_UNAVAILABLE, {"error": "no OCA has reported yet"}
-            return HTTPStatus.NOT_FOUND, {"error": f"no title {title}"}
-        choices = rank(
-            reports,
-            self._sites,
-            client=client,
-            title=title,
-            now_ns=now_ns,
-            stale_ns=self._config["stale_ns"],
-        )
-        name = quote(title)
-        urls = [
-            {"oca": choice.oca, "url": f"https://{choice.oca}.{self._config['zone']}/{name}/"}
-            for choice in choices
-            if choice.chosen
-        ]
-        decision = [f"{choice.oca}: {'' if choice.chosen else 'no, '}{choice.why}" for choice in choices]
-        if originally:
-            urls = urls[: max(0, self._config["urls"] - 1)]
-            urls.append({"oca": origin["oca"], "url": f"{origin['url'].rstrip('/')}/{name}/"})
-            decision.append(f"{origin['oca']}: the origin")
-        if not urls:
-            error = f"nobody can serve {title} to {client}"
-            return HTTPStatus.SERVICE_UNAVAILABLE, {"error": error, "decision": decision}
-        return HTTPStatus.OK, {
-            "urls": urls[: self._config["urls"]],
-            "ttl_s": self._config["ttl_s"],
-            "decision": decision,
-        }
+            self._plane.drain(oca, draining=draining)
+            if self._drained is not None:
+                self._drained.write_text(json.dumps(sorted(self._plane.draining)))
+            _log(unix_ns=now_ns, drain=oca, draining=draining)
+
+    def steer(self, title: str, client: str, now_ns: int) -> Decision:
+        """Answer a client."""
+        with self._lock:
+            decision = self._plane.steer(title, client, now_ns)
+            choices = [choice.document() for choice in decision.choices]
+            _log(
+                unix_ns=now_ns, client=client, title=title, status=int(decision.status), **decision.answer,
+                choices=choices,
+            )  # fmt: skip
+        return decision
 
 
 class Server(ThreadingHTTPServer):
@@ -107,10 +98,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.steering = Steering(config)
-        self.address_family = socket.AF_INET6 if ":" in config["address"] else socket.AF_INET
-        super().__init__((config["address"], config["port"]), _Conversation)
+    def __init__(self, config: Mapping[str, Any], address: str, steering: Steering) -> None:
+        self.steering = steering
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, config["port"]), _Conversation)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(config["certificate"], config["key"])
@@ -124,7 +115,7 @@ class Server(ThreadingHTTPServer):
         """Say in one line what broke a connection; a client that went away is no news."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError, ssl.SSLEOFError)):
-            print(json.dumps({"client": client_address[0], "error": repr(error)}), flush=True)
+            _log(unix_ns=time.time_ns(), peer=client_address[0], error=repr(error))
 
 
 class _Conversation(BaseHTTPRequestHandler):
@@ -141,24 +132,24 @@ class _Conversation(BaseHTTPRequestHandler):
         if parts.path != "/v1/steer" or not title:
             self._answer(HTTPStatus.NOT_FOUND, {"error": "ask for /v1/steer?title=NAME"})
             return
-        client, now_ns = self.client_address[0], time.time_ns()
-        status, answer = self.server.steering.steer(title, client, now_ns)
-        self._answer(status, answer)
-        _log(unix_ns=now_ns, client=client, title=title, status=int(status), **answer)
+        decision = self.server.steering.steer(title, self.client_address[0], time.time_ns())
+        self._answer(decision.status, decision.answer)
 
     def do_POST(self) -> None:
-        """Take a report."""
+        """Take a report, or an operator's word."""
+        steering = self.server.steering
+        take = {"/v1/report": steering.report, "/v1/drain": steering.drain}.get(self.path)
         size = int(self.headers.get("Content-Length", 0))
-        if self.path != "/v1/report" or size > LARGEST_REPORT:
+        if take is None or size > LARGEST:
             self.close_connection = True  # its body stays unread
-            self._answer(HTTPStatus.NOT_FOUND, {"error": "post to /v1/report"})
+            self._answer(HTTPStatus.NOT_FOUND, {"error": "post to /v1/report or /v1/drain"})
             return
         now_ns = time.time_ns()
         try:
-            self.server.steering.report(json.loads(self.rfile.read(size)), now_ns)
+            take(json.loads(self.rfile.read(size)), now_ns)
         except ValueError as wrong:
             self._answer(HTTPStatus.BAD_REQUEST, {"error": str(wrong)})
-            _log(unix_ns=now_ns, client=self.client_address[0], error=str(wrong))
+            _log(unix_ns=now_ns, peer=self.client_address[0], error=str(wrong))
         else:
             self._answer(HTTPStatus.OK, {})
 
@@ -179,6 +170,18 @@ def _log(**columns: Any) -> None:
 
 
 def run(config: dict[str, Any]) -> None:
-    """Serve until stopped."""
-    with Server(config) as server:
-        server.serve_forever(poll_interval=None)  # type: ignore[arg-type]  # None: sleep until asked
+    """Serve until stopped, at every address by a thread of its own."""
+    steering = Steering(config)
+    with ExitStack() as open_servers:
+        servers = [
+            open_servers.enter_context(Server(config, address, steering)) for address in config["addresses"]
+        ]
+        threads = [
+            # None: sleep until asked
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": None})
+            for server in servers
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,75 @@
+"""How the CDN steers, as one may write it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, Strict
+
+from testbed import registry
+from testbed.model.fields import Model, SomeTime
+from testbed.refusal import Wrong, quoted, suggestion
+from testbed.units import Duration, Share
+
+
+def _policy(name: str) -> str:
+    kinds = registry.kinds("steering")
+    if name not in kinds:
+        raise Wrong(
+            f"there is no steering policy {quoted(name)}", suggestion(name, kinds, "write open-connect")
+        )
+    return name
+
+
+def _location(place: list[float]) -> list[float]:
+    latitude, longitude = place
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        raise Wrong(
+            f"{latitude:g}, {longitude:g} is nowhere on Earth",
+            "write [latitude, longitude] in degrees, as [52.5, 13.4]",
+        )
+    return place
+
+
+def _order(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise Wrong(f"{name} is written twice", "write each once")
+    return names
+
+
+def _some(share: Share) -> Share:
+    if not share:
+        raise Wrong("0% would send no OCA any client", "write for example 90%")
+    return share
+
+
+Degrees = Annotated[float, Strict(False)]
+Location = Annotated[list[Degrees], Field(min_length=2, max_length=2), AfterValidator(_location)]
+Criterion = Literal["prefix", "site", "path", "med", "distance"]
+Hashed = Literal["title", "client"]
+
+
+class Steering(Model):
+    """How clients are steered to OCAs."""
+
+    policy: Annotated[str, AfterValidator(_policy)] = Field(
+        default="open-connect", examples=["open-connect"], description="`testbed kinds steering` lists them",
+        json_schema_extra=lambda schema: schema.update(enum=list(registry.kinds("steering"))),
+    )  # fmt: skip
+    order: Annotated[list[Criterion], AfterValidator(_order)] = Field(
+        default=["prefix", "site", "path", "med", "distance"], min_length=1,
+        examples=["[site, prefix, path, med]"],
+        description="what open-connect compares, the most important first: longest match, embedded before "
+        "pni before exchange before transit, AS path length, MED (a missing one is 0), distance",
+    )  # fmt: skip
+    hash_by: Annotated[list[Hashed], AfterValidator(_order)] = Field(
+        default=["title", "client"], min_length=1, max_length=2, examples=["[title]"],
+        description="what chooses among equals, by weighted rendezvous hashing",
+    )  # fmt: skip
+    ttl: SomeTime = Field(default=Duration.parse("30s"), description="how long a client may use its list")
+    shed: Annotated[Share, AfterValidator(_some)] = Field(
+        default=Share.parse("90%"),
+        description="an OCA that uses this share of its link or connections gets no new clients",
+    )
+    origin: bool = Field(default=True, description="every list ends with the origin")
