@@ -140,9 +140,24 @@ def test_a_client_more_leaves_everybody_elses_address(job):
 
 def test_oca_sites_follow_from_where_they_stand(job):
     (steering,) = job.node("steering").processes
-    assert {oca: site["kind"] for oca, site in steering.config["sites"].items()} == {
-        "oca-n1": "embedded", "oca-s1": "embedded", "oca-ix1": "exchange",
+    sites = steering.config["sites"]
+    assert {oca: (site["embedded"], site["cluster"]) for oca, site in sites.items()} == {
+        "oca-n1": (True, "north.core"), "oca-s1": (True, "south.core"), "oca-ix1": (False, "cdn.pop"),
     }  # fmt: skip
+    # its own router's sessions come first: both ISPs are met at the exchange, transit elsewhere
+    assert sites["oca-ix1"]["via"] == {"64501": "exchange", "64502": "exchange", "64510": "transit"}
+    assert {site["capacity_bps"] for site in sites.values()} == {10_000_000_000}
+
+
+def test_a_private_peering_is_one_and_places_are_those_of_populations():
+    link = "{endpoints: [north.core, cdn.pop], relation: peer}"
+    more = planned(**{"topology.links.6": link, "topology.isps.north.location": "[52.5, 13.4]"})
+    (steering,) = more.node("steering").processes
+    assert steering.config["sites"]["oca-ix1"]["via"]["64501"] == "pni"
+    assert steering.config["sites"]["oca-n1"]["location"] == [52.5, 13.4]
+    assert steering.config["places"] == [
+        ("10.1.64.0/21", 52.5, 13.4), ("2001:db8:1:1001::/64", 52.5, 13.4)
+    ]  # fmt: skip
 
 
 def test_sessions_start_in_turn(job):

@@ -17,12 +17,13 @@ from testbed.terminal import Format, answer, say, table
 
 def kinds(
     group: Annotated[
-        str | None, typer.Argument(help="faults, roles, checks or venues.", metavar="GROUP")
+        str | None,
+        typer.Argument(help="faults, roles, checks, daemons, steering or venues.", metavar="GROUP"),
     ] = None,
     name: Annotated[str | None, typer.Argument(help="One kind of the group.", metavar="NAME")] = None,
     format: options.Answer = Format.table,
 ) -> None:
-    """List the faults, roles, checks and venues, with an example and what one may write.
+    """List the faults, roles, checks, daemons, steering policies and venues, with an example and what one may write.
 
     Example: testbed kinds faults link-impair
     """
