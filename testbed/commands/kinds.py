@@ -23,7 +23,7 @@ def kinds(
     name: Annotated[str | None, typer.Argument(help="One kind of the group.", metavar="NAME")] = None,
     format: options.Answer = Format.table,
 ) -> None:
-    """List the faults, roles, checks, daemons, steering policies and venues, with an example and what one may write.
+    """List the kinds of faults, roles, checks, daemons, steering policies and venues, with an example.
 
     Example: testbed kinds faults link-impair
     """
