@@ -139,9 +139,10 @@ class _Pages:
 
     def _section(self, place: str, found: Schema) -> str:
         about = found.get("description", "")
-        if about.startswith("{"):  # a kind of fault or check: its example, then its text
+        if about.startswith("{"):  # a kind of fault, check or algorithm: its example, then its text
             example, _, rest = about.partition("\n")
-            group, _, kind = place.partition(": ")
+            key, _, kind = place.rpartition(".")[2].partition(": ")
+            group = key if key in registry.GROUPS else f"{key}s"
             module = sys.modules[registry.kinds(group)[kind].__module__].__file__
             text = _plain(f"{summary(Path(str(module)))} {rest.strip()}")
             about = f"{text}\n\n```yaml\n- {example}\n```"

@@ -180,13 +180,15 @@ class Session:
     id: str  # "s0001"
     client: str
     title: str
-    abr: str
+    abr: str  # the kind of its algorithm
     start_ns: int
     buffer_ns: int  # the player stops fetching at this much video
     startup_ns: int  # playback starts at this much
     timeout_ns: int  # a request with no byte for so long has failed
     resolver: str  # address of the resolver that the client's ISP gives it
     ca: str  # path, in the guest, of the certificate authority that the client trusts
+    abr_source: str = ""  # "module:class" of the algorithm; empty: ours of that kind
+    abr_parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Finds every kind of fault, role, check, daemon, policy and venue: one file each, or an entry point.
+"""Finds every kind there is, of faults, checks, roles and more: one file each, or an entry point.
 
 A kind is a class with a `kind` of its own, defined in a module of `testbed.<group>` or named by the
 entry point group `testbed.<group>`. Nothing has to be listed anywhere.
@@ -17,7 +17,7 @@ from typing import Any
 
 from testbed.job import revive
 
-GROUPS = ("faults", "roles", "checks", "daemons", "steering", "venues")
+GROUPS = ("faults", "roles", "checks", "abrs", "daemons", "steering", "venues")
 
 
 @cache

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from testbed import model, registry
+from testbed.abrs import Abr
 from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.job import Job
 from testbed.plan import plan
+from testbed.services.player import algorithm
 from testbed.testing import FakeNet
 
 METRO = Path(__file__).parent.parent / "topologies" / "metro.yaml"
 KINDS = [(group, kind) for group in registry.GROUPS for kind in registry.kinds(group)]
-FAULTS, CHECKS = registry.kinds("faults"), registry.kinds("checks")
+FAULTS, CHECKS, ABRS = (registry.kinds(group) for group in ("faults", "checks", "abrs"))
 
 
 def example(kind: type) -> str:
@@ -67,6 +70,18 @@ def test_the_example_of_a_check_is_what_one_may_write(tmp_path, kind):
     check = registry.build("checks", kind, values)
     assert type(check) is CHECKS[kind]
     assert isinstance(check, Check)
+
+
+@pytest.mark.parametrize("kind", ABRS)
+def test_the_example_of_an_algorithm_is_what_one_may_write(tmp_path, kind):
+    path = tmp_path / "scenario.yaml"
+    written = f"workload.0.abr={example(ABRS[kind])}"
+    job = planned(tmp_path, "checks", example(CHECKS["sql"]))
+    assert job.sessions[0].abr == "bba"
+    (session, *_) = plan(model.load_scenario(path, [written])).sessions
+    made = algorithm(json.loads(json.dumps(dataclasses.asdict(session))))
+    assert type(made) is ABRS[kind]
+    assert isinstance(made, Abr)
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -144,7 +144,7 @@ def test_a_set_replaces_values_of_both_files(write):
     scenario, topology = loaded.scenario, loaded.topology
     assert (scenario.duration, scenario.seed, scenario.titles["film"].length) == (30 * 10**9, 9, 8 * 10**9)
     assert scenario.titles["film"].bitrates == [10**6, 2 * 10**6]
-    assert (scenario.workload[0].arrivals.first, scenario.workload[0].abr) == (10**9, "throughput")
+    assert (scenario.workload[0].arrivals.first, scenario.workload[0].abr.kind) == (10**9, "throughput")
     assert topology.populations["north.homes"].count == 5
     assert (topology.cdn.urls, topology.links[0].delay) == (2, 3_000_000)
     assert loaded.sources["small.yaml"] == SMALL

@@ -56,7 +56,7 @@ def test_the_schemas_take_the_demo():
         ("topology", ("isps", "north", "asn"), 2**32),
         ("topology", ("exchanges", "ix", "route_server"), True),
         ("scenario", ("duration",), "180"),
-        ("scenario", ("workload", 0, "abr"), "bola"),
+        ("scenario", ("workload", 0, "abr"), "bolas"),
         ("scenario", ("faults", 0, "kind"), "oca-crush"),
         ("scenario", ("faults", 0, "targt"), "oca-n1"),
         ("scenario", ("faults", 0), {**IMPAIR, "loss": {"model": "gilbert-elliott", "burst": 0}}),

@@ -1,4 +1,4 @@
-"""`testbed kinds`: every fault, role, check and venue there is."""
+"""`testbed kinds`: every fault, role, check, ABR algorithm, daemon and venue there is."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from testbed import registry
 from testbed.commands import options
 from testbed.terminal import Format, answer, say, table
 
+_GROUPS = f"One of {', '.join(registry.GROUPS)}."
+
 
 def kinds(
-    group: Annotated[
-        str | None,
-        typer.Argument(help="faults, roles, checks, daemons, steering or venues.", metavar="GROUP"),
-    ] = None,
+    group: Annotated[str | None, typer.Argument(help=_GROUPS, metavar="GROUP")] = None,
     name: Annotated[str | None, typer.Argument(help="One kind of the group.", metavar="NAME")] = None,
     format: options.Answer = Format.table,
 ) -> None:
-    """List the kinds of faults, roles, checks, daemons, steering policies and venues, with an example.
+    """List the kinds of every group, with an example and what one may write.
 
     Example: testbed kinds faults link-impair
     """

@@ -57,6 +57,36 @@ class OneOf:
         return {"oneOf": [handler(written(kind).__pydantic_core_schema__) for kind in kinds]}
 
 
+@dataclass(frozen=True)
+class OrName(OneOf):
+    """As `OneOf`, but a kind that needs no parameters may also be written as its name alone."""
+
+    def read(self, value: object) -> Any:
+        """The dataclass of the kind, by its name or made of what was written."""
+        if not isinstance(value, str):
+            return super().read(value)
+        kinds = registry.kinds(self.group)
+        if value not in kinds:
+            hint = suggestion(value, kinds, f"write one of {', '.join(kinds)}")
+            raise Wrong(f"there is no kind {quoted(value)} among the {self.group}", hint)
+        if value not in self._alone():
+            raise Wrong(f"{value} needs more than its name", f"write {_example(kinds[value])}")
+        return super().read({"kind": value})
+
+    def _alone(self) -> list[str]:
+        """The kinds all of whose parameters have defaults."""
+        return [
+            name
+            for name, kind in registry.kinds(self.group).items()
+            if not any(
+                field.is_required() for key, field in written(kind).model_fields.items() if key != "kind_"
+            )
+        ]
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"enum": self._alone()}, super().__get_pydantic_json_schema__(schema, handler)]}
+
+
 @cache
 def written(kind: type) -> type[Model]:
     """A kind as the YAML has it; the fields end in `_`, for a parameter may be called as a method is."""

@@ -7,21 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag
 
+from testbed.abrs import Abr
+from testbed.abrs.bba import Bba
 from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.model.fields import Model, Name, SomeRate, SomeTime
-from testbed.model.kinds import OneOf
-from testbed.refusal import Wrong, quoted, suggestion
-from testbed.services.abr import ABRS
+from testbed.model.kinds import OneOf, OrName
+from testbed.refusal import Wrong, quoted
 from testbed.units import Duration
 
 _SAMPLE_LEAST = Duration.parse("1ms")
-
-
-def _abr(name: str) -> str:
-    if name not in ABRS:
-        raise Wrong(f"there is no ABR algorithm {quoted(name)}", suggestion(name, ABRS, "write bba"))
-    return name
 
 
 def _sample(sample: Duration) -> Duration:
@@ -67,7 +62,7 @@ class Playback(Model):
     kind: Literal["playback"] = Field(examples=["playback"])
     clients: str = Field(examples=["north.homes"], description="a population, as <isp>.<population>")
     title: str = Field(examples=["film"])
-    abr: Annotated[str, AfterValidator(_abr)] = Field("bba", json_schema_extra={"enum": list(ABRS)})
+    abr: Annotated[Abr, OrName("abrs", Abr)] = Field(Bba(), description="how the player chooses its bitrate")
     buffer: SomeTime = Field(
         Duration.parse("30s"), description="the player stops fetching at this much video"
     )

@@ -17,6 +17,8 @@ from testbed.registry import kinds, source
 from testbed.roles import place
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from testbed.checks import Check
     from testbed.model.load import Loaded, LoadedTopology
     from testbed.model.schema import Scenario, Topology
@@ -90,7 +92,9 @@ def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
         ]
         for number, viewer in enumerate(viewers):
             sessions.append(Session(
-                id=f"s{len(sessions) + 1:04d}", client=viewer.name, title=playback.title, abr=playback.abr,
+                id=f"s{len(sessions) + 1:04d}", client=viewer.name, title=playback.title,
+                abr=playback.abr.kind, abr_source=source(type(playback.abr)),
+                abr_parameters=_parameters(playback.abr),
                 start_ns=int(playback.arrivals.first) + number * int(playback.arrivals.every),
                 buffer_ns=int(playback.buffer), startup_ns=int(playback.startup),
                 timeout_ns=int(playback.timeout),
@@ -101,11 +105,8 @@ def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
 
 
 def _fault(number: int, fault: Fault) -> jobs.Fault:
-    parameters = {
-        field.name: _plain(getattr(fault, field.name))
-        for field in dataclasses.fields(fault)
-        if field.name not in ("at", "lasts")
-    }
+    parameters = _parameters(fault)
+    del parameters["at"], parameters["lasts"]
     return jobs.Fault(
         id=number, kind=fault.kind, at_ns=int(fault.at), lasts_ns=int(fault.lasts), target=fault.where(),
         source=source(type(fault)),
@@ -114,9 +115,12 @@ def _fault(number: int, fault: Fault) -> jobs.Fault:
 
 
 def _check(check: Check) -> dict[str, Any]:
-    return {"kind": check.kind} | {
-        field.name: _plain(getattr(check, field.name)) for field in dataclasses.fields(check)
-    }
+    return {"kind": check.kind} | _parameters(check)
+
+
+def _parameters(kind: DataclassInstance) -> dict[str, Any]:
+    """The parameters of a kind as JSON has them."""
+    return {field.name: _plain(getattr(kind, field.name)) for field in dataclasses.fields(kind)}
 
 
 def _plain(value: Any) -> Any:

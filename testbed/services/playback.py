@@ -86,9 +86,15 @@ class Playback:
             self._started = True
         return moments
 
-    def room_at_ns(self, now_ns: int) -> int:
-        """When the next segment fits: `now_ns` or later."""
-        return now_ns + max(0, self.level_ns(now_ns) + self._segment_ns - self._capacity_ns)
+    def room_at_ns(self, now_ns: int, ceiling_ns: int | None = None) -> int:
+        """When the next segment fits, and no more than `ceiling_ns` of video is left: `now_ns` or later.
+
+        The ceiling does not count while video is waited for: nothing would ever bring the level down to it.
+        """
+        most_ns = self._capacity_ns - self._segment_ns
+        if ceiling_ns is not None and self._waiting_since_ns is None:
+            most_ns = min(most_ns, ceiling_ns)
+        return now_ns + max(0, self.level_ns(now_ns) - most_ns)
 
     def _enough(self) -> bool:
         full = self._level_ns + self._segment_ns > self._capacity_ns

@@ -27,13 +27,14 @@ import random
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from testbed import namespaces
+from testbed import namespaces, registry
+from testbed.abrs import Abr, Sample, State
 from testbed.job import Title, revive
-from testbed.services.abr import ABRS, Sample, State
 from testbed.services.http import CUT, Client, Response
 from testbed.services.playback import Moment, Playback
 from testbed.services.records import Records
@@ -65,6 +66,16 @@ def run(config: dict[str, Any]) -> None:
     for thread in threads:
         thread.join()
     records.close()
+
+
+def algorithm(session: Mapping[str, Any]) -> Abr:
+    """The ABR algorithm of a session."""
+    where, parameters = session.get("abr_source"), session.get("abr_parameters", {})
+    if where:
+        made: Abr = registry.made(registry.sourced(where), parameters)
+    else:
+        made = registry.build("abrs", session["abr"], parameters)
+    return made
 
 
 def sleep_until(unix_ns: int) -> None:
@@ -135,7 +146,7 @@ class Viewer:
         self._rng = rng
         self._stub = stub
         self._client = client
-        self._abr = ABRS[session["abr"]]()
+        self._abr = algorithm(session)
         self._sources = Sources()
         self._numbers = itertools.count(1)
         self._bitrate_kbps = 0
@@ -171,29 +182,35 @@ class Viewer:
         rung: int | None = None
         rates = self._title.bitrates_kbps
         for index in range(len(self._title.segment_bytes)):
-            self._sleep_until(self._playback.room_at_ns(time.time_ns()))
+            ceiling_ns = self._abr.ceiling_ns(self._state(index, rung, samples))
+            self._sleep_until(self._playback.room_at_ns(time.time_ns(), ceiling_ns))
             self._renew_in_time()
-            state = State(
-                title=self._title,
-                index=index,
-                buffer_ns=self._playback.level_ns(time.time_ns()),
-                buffer_max_ns=self._session["buffer_ns"],
-                last_rung=rung,
-                samples=samples,
-            )
+            state = self._state(index, rung, samples)
             last, rung = rung, self._abr.choose(state)
             self._bitrate_kbps = rates[rung]
             if last is not None and rung != last:
                 before = {"index": index, "from_kbps": rates[last]}
                 self._event("switch", time.time_ns(), state.buffer_ns, before)
             response, source = self._fetch(index, rung)
-            samples.append(Sample(response.size, response.total_ns))
             got_ns = response.start_unix_ns + response.total_ns
             self._report(self._playback.receive(got_ns))
+            level_ns = self._playback.level_ns(got_ns)
+            samples.append(Sample(response.size, response.total_ns, rung, level_ns))
             detail = {"index": index, "bytes": response.size, "oca": source.oca}
-            self._event("segment", got_ns, self._playback.level_ns(got_ns), detail)
+            self._event("segment", got_ns, level_ns, detail)
         now_ns = time.time_ns()
         self._sleep_until(now_ns + self._playback.level_ns(now_ns))
+
+    def _state(self, index: int, rung: int | None, samples: list[Sample]) -> State:
+        """What the algorithm gets to know now."""
+        return State(
+            title=self._title,
+            index=index,
+            buffer_ns=self._playback.level_ns(time.time_ns()),
+            buffer_max_ns=self._session["buffer_ns"],
+            last_rung=rung,
+            samples=samples,
+        )
 
     def _fetch(self, index: int, rung: int) -> tuple[Response, Source]:
         """One segment, from whichever OCA sends it."""
