@@ -21,6 +21,7 @@ FORMAT = 1
 # Where things lie on the side that holds the emulated kernel.
 OUT = "/run/testbed/out"  # the run folder
 NODES = "/run/testbed/nodes"  # a folder for each node's configuration, sockets and spool
+SECRETS = "secrets.keylog"  # in the run folder: the TLS secrets of clients (SSLKEYLOGFILE)
 LIBRARY = "/run/testbed/library"  # Python packages: ours, and those of others
 CONTENT = "/run/testbed/content"  # the titles, as every OCA and the origin hold them
 HERE = "/run/testbed/here"  # the folder that a shell was started in
@@ -205,6 +206,21 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Window:
+    """When packets of a link are captured, and which, where it is not all headers all the time.
+
+    Times are nanoseconds since the scenario's start: None is from when there is a network, or until its
+    end. `filter` says in the language of pcap-filter(7) which packets (all, if empty), `program` that
+    and how much of each: struct sock_filter in hexadecimal; empty, testbed.bpf's of headers.
+    """
+
+    from_ns: int | None = None
+    until_ns: int | None = None
+    filter: str = ""
+    program: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One run: the resolved network, who plays what, what breaks, and what must hold."""
 
@@ -223,6 +239,7 @@ class Job:
     faults: tuple[Fault, ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
     captures: tuple[str, ...] = ()  # names of the links captured
+    windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # by link, rising; none: all of it
     sample_ns: int = 1_000_000_000  # how often the queues' counters are read
     settle_ns: int = 5_000_000_000  # routes must stand still for so long before the scenario starts
     sources: dict[str, str] = field(default_factory=dict)  # the YAML as it was read, by file name

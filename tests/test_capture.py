@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from testbed.emulate.capture import SNAP_BYTES, assemble
+from testbed.bpf import SNAP_BYTES, assemble
 
 scapy = pytest.importorskip("scapy.all")
 

@@ -3,6 +3,9 @@
 The kernel fills blocks of a TPACKET_V3 ring (Documentation/networking/packet_mmap.rst) and wakes
 the process when one is full, so that a thousand packets cost two system calls. Blocks are written
 as they are; they are made into pcap files outside, where processor time is cheap.
+
+A link that is not captured all the time has its filter changed when the timeline says so, through a pipe:
+a closed one has the filter that keeps nothing, so its packets neither reach the ring nor count.
 """
 
 from __future__ import annotations
@@ -31,53 +34,6 @@ _SO_ATTACH_FILTER = 26
 _BLOCK_BYTES, _BLOCKS, _FRAME = 1 << 17, 16, 1 << 11
 _RETIRE_MS = 1_000  # a block that has waited so long is handed over though not full
 _STATUS, _LENGTH = 8, 20  # offsets in a block of its status and of the bytes used
-SNAP_BYTES = 128  # Ethernet 14, VLAN 4, IPv6 40, TCP 60: all headers, and some
-
-# Which packets are kept whole, in the notation of the kernel's bpf_asm. "fall" is the next line.
-_FILTER = f"""
-        ldh 12
-        jeq 0x0806 whole fall
-        jeq 0x0800 fall ip6
-        ldb 23
-        jeq 1 whole fall
-        jeq 6 ports4 fall
-        jeq 17 ports4 cut
-ports4: ldh 20
-        jset 0x1fff cut fall
-        ldxb 14
-        ldhx 14
-        jeq 179 whole fall
-        jeq 53 whole fall
-        ldhx 16
-        jeq 179 whole fall
-        jeq 53 whole cut
-ip6:    jeq 0x86dd fall cut
-        ldb 20
-        jeq 58 whole fall
-        jeq 6 ports6 fall
-        jeq 17 ports6 cut
-ports6: ldh 54
-        jeq 179 whole fall
-        jeq 53 whole fall
-        ldh 56
-        jeq 179 whole fall
-        jeq 53 whole cut
-whole:  ret 0x40000
-cut:    ret {SNAP_BYTES}
-"""
-_CODES = {"ldh": 0x28, "ldb": 0x30, "ldhx": 0x48, "ldxb": 0xB1, "jeq": 0x15, "jset": 0x45, "ret": 0x06}
-
-
-def assemble(text: str = _FILTER) -> bytes:
-    """The filter as an array of struct sock_filter: code, jump if true, jump if false, operand."""
-    lines = [line.rpartition(":") for line in text.strip().splitlines()]
-    labels = {label.strip(): at for at, (label, _, _) in enumerate(lines) if label}
-    steps = []
-    for at, (_, _, line) in enumerate(lines):
-        name, operand, *targets = line.split()
-        jumps = [0 if target == "fall" else labels[target] - at - 1 for target in targets] or [0, 0]
-        steps.append(struct.pack("=HBBI", _CODES[name], *jumps, int(operand, 0)))
-    return b"".join(steps)
 
 
 @dataclass
@@ -86,6 +42,7 @@ class Ring:
 
     path: Path
     interface: int
+    program: bytes
     packets: int = 0
     drops: int = 0
     _next: int = field(default=0, repr=False)
@@ -96,14 +53,17 @@ class Ring:
         frames = _BLOCK_BYTES // _FRAME * _BLOCKS
         ring = struct.pack("=7I", _BLOCK_BYTES, _BLOCKS, _FRAME, frames, _RETIRE_MS, 0, 0)
         self.socket.setsockopt(_SOL_PACKET, _RX_RING, ring)
-        steps = assemble()
-        buffer = ctypes.create_string_buffer(steps)
-        fprog = struct.pack("@HP", len(steps) // 8, ctypes.addressof(buffer))
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+        self.filter(self.program)
         self.memory = mmap.mmap(self.socket.fileno(), _BLOCK_BYTES * _BLOCKS, mmap.MAP_SHARED)
         self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         name = socket.if_indextoname(self.interface)
         self.socket.bind((name, _ETH_P_ALL))
+
+    def filter(self, program: bytes) -> None:
+        """Keep from now on what this program keeps (`testbed.bpf`)."""
+        buffer = ctypes.create_string_buffer(program)
+        fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
     def drain(self) -> None:
         """Write out the blocks that the kernel has handed over, and hand them back."""
@@ -134,8 +94,10 @@ class Ring:
 def run(config: Mapping[str, Any]) -> None:
     """Capture until SIGTERM, then write the statistics; a service.
 
-    `config`: links, a list of {namespace (descriptor), interface (index), path}; `ready` and
-    `statistics`, paths of the files to be written when all rings are bound and at the end.
+    `config`: links, a list of {namespace (descriptor), interface (index), path, program (in hexadecimal)};
+    `ready` and `statistics`, paths of the files to be written when all rings are bound and at the end;
+    `control`, the path of a pipe, if filters are to change: a line has a link's index in the list and the
+    program that it has from now on.
     """
     stop, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken)
@@ -143,17 +105,29 @@ def run(config: Mapping[str, Any]) -> None:
     rings: dict[int, Ring] = {}
     poll = select.epoll()
     poll.register(stop, select.EPOLLIN)
+    listed = []
     for link in config["links"]:
         with namespaces.inside(link["namespace"]):
-            ring = Ring(Path(link["path"]), link["interface"])
+            ring = Ring(Path(link["path"]), link["interface"], bytes.fromhex(link["program"]))
+        listed.append(ring)
         rings[ring.socket.fileno()] = ring
         poll.register(ring.socket.fileno(), select.EPOLLIN)
+    control = os.open(config["control"], os.O_RDONLY | os.O_NONBLOCK) if config["control"] else -1
+    if config["control"]:
+        poll.register(control, select.EPOLLIN)
     Path(config["ready"]).write_text("")
+    orders = b""
     running = True
     while running:
         for number, events in poll.poll():
             if number == stop:
                 running = False
+                continue
+            if number == control:
+                *whole, orders = (orders + os.read(control, select.PIPE_BUF)).split(b"\n")
+                for order in whole:
+                    index, program = order.decode().split()
+                    listed[int(index)].filter(bytes.fromhex(program))
                 continue
             if events & select.EPOLLERR:
                 # the interface went down; the socket takes packets again by itself when it comes back

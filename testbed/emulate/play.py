@@ -5,19 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from testbed.emulate import capturing
+from testbed.emulate.capturing import Capturing
 from testbed.emulate.guest import tell
 from testbed.emulate.network import Network
 from testbed.emulate.processes import Processes
 from testbed.emulate.timeline import Faults, Timeline
-from testbed.job import CONTENT, NODES, OUT, Job, Process
+from testbed.job import CONTENT, NODES, OUT, SECRETS, Job, Process
 from testbed.services.records import Records
 
-PLAYERS, CAPTURE = "testbed.services.player:run", "testbed.emulate.capture:run"
+PLAYERS = "testbed.services.player:run"
 S = 1_000_000_000
 _ALIGN_NS = 5 * S
 _PATIENCE_NS = 300 * S  # of the run's clock, for routing to settle
@@ -27,6 +30,8 @@ def run(job: Job) -> None:
     """Do the whole job in this kernel; `guest.json` is written when all is done."""
     out = Path(OUT)
     records = Records(f"{OUT}/events.jsonl")
+    # libcurl looks when it is loaded; Wireshark decrypts what players and agents say with it.
+    os.environ["SSLKEYLOGFILE"] = f"{OUT}/{SECRETS}"
     network, capture, settled_ns = bring_up(job, out, PLAYERS, *(fault.source for fault in job.faults))
     processes = network.processes
     start = -(-time.time_ns() // S) * S  # the next whole second
@@ -34,6 +39,7 @@ def run(job: Job) -> None:
     _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
     timeline = Timeline(start)
+    capture.put_on(timeline, records)
     Faults(network, records).put_on(timeline)
     _repeat(timeline, job.duration_ns, job.sample_ns, lambda _: _sample(network, records))
     _repeat(timeline, job.duration_ns, S, _Watch(job, processes, records).look)
@@ -42,22 +48,21 @@ def run(job: Job) -> None:
     if job.sessions:
         processes.await_end("", "players")
     processes.stop_all()
-    statistics = json.loads(capture.read_text()) if capture else {}
     (out / "guest.json").write_text(json.dumps({
         "finished": True, "t0_unix_ns": start, "end_unix_ns": end, "settled_ns": settled_ns,
-        "capture": statistics, "kernel": platform.release(),
+        "capture": capture.statistics(), "kernel": platform.release(),
     }, indent=1, sort_keys=True))  # fmt: skip
 
 
-def bring_up(job: Job, out: Path, *services: str) -> tuple[Network, Path | None, int]:
+def bring_up(job: Job, out: Path, *services: str) -> tuple[Network, Capturing, int]:
     """Build the network, start what runs on it and wait for its routes to settle.
 
-    Returns it with the file that the capture will write its statistics to, if anything is captured, and
-    how long the routes took to settle in ns. `services` are loaded for later.
+    Returns it with what captures it, and how long the routes took to settle in ns. `services` are loaded
+    for later.
     """
     network = Network(job, out / "logs", Path(NODES))
     processes = network.processes
-    processes.load(CAPTURE, *services)
+    processes.load(capturing.SERVICE, *services)
     if job.clock == "virtual":
         _align()
     tell(stage="building the network", done=0, of=len(job.nodes))
@@ -65,7 +70,8 @@ def bring_up(job: Job, out: Path, *services: str) -> tuple[Network, Path | None,
     network.await_trees()
     _lay_out_titles(job)
     processes.lay_out()
-    capture = _start_capture(job, network, processes)
+    capture = Capturing(job)
+    capture.start(network, processes)
     started = functools.partial(tell, stage="starting processes", of=sum(len(n.processes) for n in job.nodes))
     processes.start_all(needing_routes=False, started=lambda count: started(done=count))
     tell(stage="waiting for routes", done=0, of=1)
@@ -126,26 +132,6 @@ def _lay_out_titles(job: Job) -> None:
         for rung, kbps in enumerate(title.bitrates_kbps):
             with (folder / f"{kbps}.mp4").open("wb") as file:
                 file.truncate(sum(segment[rung] for segment in title.segment_bytes))
-
-
-def _start_capture(job: Job, network: Network, processes: Processes) -> Path | None:
-    links = []
-    for link in job.links:
-        if link.name in job.captures:
-            node, interface = (
-                (link.a, link.a_interface) if link.captured_at == "a" else (link.b, link.b_interface)
-            )
-            links.append({
-                "namespace": network.namespace(node), "interface": network.index(node, interface),
-                "path": f"{OUT}/captures/{node}.{interface}.ring",
-            })  # fmt: skip
-    if not links:
-        return None
-    Path(OUT, "captures").mkdir(exist_ok=True)
-    ready, statistics = Path(NODES, "capture.ready"), Path(NODES, "capture.json")
-    config = {"links": links, "ready": str(ready), "statistics": str(statistics)}
-    processes.start_shared(Process(name="capture", service=CAPTURE, config=config, ready=f"file:{ready}"))
-    return statistics
 
 
 def _settle(job: Job, network: Network) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.job import Interface, Job
+from testbed.job import Interface, Job, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class Point:
     peer: str
     peer_mac: bytes
     peer_bridge: bool
+    windows: tuple[Window, ...] = ()  # when it was captured, and which packets; empty: all, all the time
 
     @property
     def name(self) -> str:
@@ -48,6 +49,7 @@ def points(job: Job) -> list[Point]:
                 peer=peer,
                 peer_mac=_mac(_interface(job, peer, peer_interface)),
                 peer_bridge=job.node(peer).bridge,
+                windows=job.windows.get(link.name, ()),
             )
         )
     return sorted(found, key=lambda point: point.name)

@@ -16,8 +16,9 @@ from testbed.measure import dns, packet_table, records, steering
 from testbed.measure.addresses import Addresses
 from testbed.measure.bgp import bgp
 from testbed.measure.connections import Connections, Keyed, keyed
+from testbed.measure.coverage import covered
 from testbed.measure.flows import flows, named
-from testbed.measure.hops import hops
+from testbed.measure.hops import IN_FLIGHT_NS, hops
 from testbed.measure.packets import Packets, joined, nothing, parse
 from testbed.measure.pcap import Pcap
 from testbed.measure.points import Point, file_of, owners, points
@@ -90,7 +91,7 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
         rows["flows"] = _save_rows(folder, "flows", [])
     last_ns = max((int(packets.t_ns[-1]) for _, packets in seen if len(packets)), default=0)
     end_ns = int(guest["end_unix_ns"]) - t0_unix_ns if "end_unix_ns" in guest else last_ns
-    crossings = hops(seen, job, addresses, end_ns)
+    crossings = (covered(each, places, IN_FLIGHT_NS) for each in hops(seen, job, addresses, end_ns))
     rows["hops"] = _save(folder, "hops", (_arrow("hops", each) for each in crossings))
     step()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag
+from pydantic import AfterValidator, Field, Strict
 
 from testbed.abrs import Abr
 from testbed.abrs.bba import Bba
 from testbed.checks import Check
 from testbed.faults import Fault
+from testbed.model.captures import Captures
 from testbed.model.fields import Model, Name, SomeRate, SomeTime
 from testbed.model.kinds import OneOf, OrName
 from testbed.refusal import Wrong, quoted
@@ -23,19 +24,6 @@ def _sample(sample: Duration) -> Duration:
     if sample < _SAMPLE_LEAST:
         raise Wrong(f"{sample.shown()} is too often", f"write at least {_SAMPLE_LEAST.shown()}")
     return sample
-
-
-def _captures(value: object) -> object:
-    if isinstance(value, list) or value == "all":
-        return value
-    raise Wrong(f"{quoted(value)} is no list of links", "write all, or a list as [north.core--ix]")
-
-
-Captures = Annotated[
-    Annotated[Literal["all"], Tag("all")] | Annotated[list[str], Tag("list")],
-    Discriminator(lambda value: "list" if isinstance(value, list) else "all"),
-    BeforeValidator(_captures),
-]
 
 
 class TitleSpec(Model):

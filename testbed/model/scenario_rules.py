@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
 from testbed.faults import Fault, LinkName, NodeName, OcaName
 from testbed.model.breach import Breach, absent
+from testbed.model.captures import EVERY, CaptureSpec, entries
 from testbed.model.document import Location
 from testbed.model.scenario import Playback, Scenario, TitleSpec
 from testbed.model.topology import Topology
@@ -38,9 +40,7 @@ def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
     if topology is not None:
         for place, check in enumerate(scenario.checks):
             yield from _targets(topology, check, ("checks", place))
-        if scenario.captures != "all":
-            for place, link in enumerate(scenario.captures):
-                yield from _link(topology, link, ("captures", place))
+    yield from _captures(scenario, topology)
 
 
 def _title(title: TitleSpec, here: Location) -> Iterator[Breach]:
@@ -127,6 +127,50 @@ def _times(scenario: Scenario, fault: Fault, here: Location) -> Iterator[Breach]
         yield Breach(
             (*here, "lasts"), what, f"write less than {show_duration(end - fault.at)}, or a longer duration"
         )
+
+
+def _captures(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
+    """What entries of `captures` name, and that no link is captured twice at one time."""
+    taken: dict[str, list[tuple[float, float]]] = {}
+    for place, spec in enumerate(entries(scenario.captures)):
+        here: Location = ("captures", place)
+        plain = scenario.captures == EVERY or isinstance(scenario.captures[place], str)
+        names = [EVERY] if spec.links == EVERY else list(dict.fromkeys(spec.links))
+        for number, link in enumerate(names):
+            if topology is not None and link != EVERY:
+                yield from _link(topology, link, here if plain else (*here, "links", number))
+        if wrong := _window(scenario, spec):
+            key, what, hint = wrong
+            yield Breach((*here, key), what, hint)
+            continue
+        for link in names:
+            ends = taken.setdefault("--".join(sorted(link.split("--"))), [])
+            for begin, end in spec.windows(scenario.faults):
+                since, until = -math.inf if begin is None else begin, math.inf if end is None else end
+                if twice := [other for other in ends if since < other[1] and other[0] < until]:
+                    at = max(since, twice[0][0])
+                    when = "" if at == -math.inf else f" at {show_duration(int(at))}"
+                    hint = "name it once, or let one entry end before the other begins"
+                    yield Breach(here, f"{link} is captured twice{when}", hint)
+                    break
+                ends.append((since, until))
+
+
+def _window(scenario: Scenario, spec: CaptureSpec) -> tuple[str, str, str] | None:
+    """The key of an entry whose time cannot be, what is wrong, and a hint; None if all is well."""
+    end = scenario.duration
+    if spec.ring is not None:
+        if spec.from_ is not None or spec.to is not None:
+            return "ring", "says when, and so do from and to", "delete ring, or from and to"
+        if not scenario.faults:
+            return "ring", "there are no faults to be around", "delete ring, or describe faults:"
+    if spec.from_ is not None and spec.from_ >= end:
+        what = f"{spec.from_.shown()} is not before the scenario's end at {end.shown()}"
+        return "from", what, f"write less than {end.shown()}"
+    if spec.to is not None and spec.to <= (spec.from_ or 0):
+        after = spec.from_.shown() if spec.from_ else "0s"
+        return "to", f"{spec.to.shown()} is not after {after}", "write a later time, or delete it"
+    return None
 
 
 def _targets(topology: Topology, kind: object, here: Location) -> Iterator[Breach]:

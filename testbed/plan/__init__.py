@@ -10,6 +10,7 @@ from testbed import titles as titling
 from testbed.faults import Fault
 from testbed.job import Job, Session, Title
 from testbed.plan.blueprint import Blueprint
+from testbed.plan.capturing import capturing
 from testbed.plan.drawing import draw
 from testbed.plan.pki import Authority
 from testbed.plan.shapes import collect
@@ -32,13 +33,12 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     titles = tuple(_title(scenario, name) for name in scenario.titles)
     blueprint = draw(topology, titles, Authority(scenario.seed, EPOCH_NS))
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
-    named = {flipped: name for name in blueprint.links for flipped in (name, _flipped(name))}
-    captures = blueprint.links if scenario.captures == "all" else map(named.__getitem__, scenario.captures)
+    captures, windows = capturing(scenario, tuple(blueprint.links))
     return dataclasses.replace(
         job, duration_ns=int(scenario.duration), titles=titles, sessions=_sessions(scenario, blueprint),
         faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
         checks=tuple(_check(check) for check in scenario.checks),
-        captures=tuple(captures), sample_ns=int(scenario.sample),
+        captures=captures, windows=windows, sample_ns=int(scenario.sample),
     )  # fmt: skip
 
 
@@ -63,10 +63,6 @@ def _job(
         zone=topology.cdn.zone if topology.cdn else "", nodes=tuple(nodes),
         links=tuple(blueprint.links.values()), traces=collect(topology), sources=dict(sources),
     )  # fmt: skip
-
-
-def _flipped(link: str) -> str:
-    return "--".join(reversed(link.split("--")))
 
 
 def _title(scenario: Scenario, name: str) -> Title:
