@@ -14,7 +14,7 @@ from testbed.faults import Fault
 from testbed.model.captures import Captures
 from testbed.model.fields import Model, Name, SomeRate, SomeTime
 from testbed.model.kinds import OneOf, OrName
-from testbed.refusal import Wrong, quoted
+from testbed.refusal import Wrong
 from testbed.units import Duration
 
 _SAMPLE_LEAST = Duration.parse("1ms")
