@@ -160,6 +160,8 @@ class Node:
     interfaces: tuple[Interface, ...] = ()
     loopbacks: tuple[str, ...] = ()  # further addresses of either family, on lo
     routes: tuple[Route, ...] = ()
+    titles: tuple[str, ...] = ()  # on its disk when the run starts
+    sysctls: dict[str, str] = field(default_factory=dict)  # below net.ipv4, of its namespace
     files: dict[str, str] = field(default_factory=dict)  # absolute path in the guest -> text
     processes: tuple[Process, ...] = ()
 

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class FakeNet(Layers):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._stops: Counter[tuple[str, str]] = Counter()
+        self._files: list[tuple[str, str, str | None]] = []
+        self._drains: Counter[str] = Counter()
 
     @contextmanager
     def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> Iterator[None]:
@@ -44,6 +46,32 @@ class FakeNet(Layers):
         finally:
             self._stops.subtract((node, name) for name in names)
 
+    @contextmanager
+    def frozen(self, node: str, processes: tuple[str, ...] | None = None) -> Iterator[None]:
+        """Keep processes from running; KeyError for an unknown node or process."""
+        with self.stopped(node, processes):  # to who looks at what runs, it is the same
+            yield
+
+    @contextmanager
+    def files(self, node: str, changes: Mapping[str, str | None]) -> Iterator[None]:
+        """Change files of a node; KeyError for an unknown one."""
+        wanted = [(self.job.node(node).name, name, text) for name, text in changes.items()]
+        self._files.extend(wanted)
+        try:
+            yield
+        finally:
+            for each in wanted:
+                self._files.remove(each)
+
+    @contextmanager
+    def drained(self, oca: str) -> Iterator[None]:
+        """Drain an OCA; KeyError for an unknown one."""
+        self._drains[self.job.node(oca).name] += 1
+        try:
+            yield
+        finally:
+            self._drains[oca] -= 1
+
     def state(self) -> State:
         """By node: the shapes it sends with, the links it has up, and what runs on it."""
         state: State = {
@@ -51,6 +79,8 @@ class FakeNet(Layers):
                 "queues": [],
                 "interfaces": [],
                 "processes": [p.name for p in node.processes if not self._stops[node.name, p.name]],
+                "files": sorted({(name, text) for where, name, text in self._files if where == node.name}),
+                "draining": [node.name] * bool(self._drains[node.name]),
             }
             for node in self.job.nodes
         }

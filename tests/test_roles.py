@@ -107,7 +107,10 @@ def plan():
             "ix.rs": neighbors("north.core", 64501, 2, "member"),
         },
         cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300),
-        titles=(),
+        titles=(), titles_on=lambda oca: (),
+        topology=SimpleNamespace(
+            ocas={"oca-n1": SimpleNamespace(congestion="bbr", pacing=6_000_000, max_connections=100)}
+        ),
         authority=Certificates(1, 0),
     )  # fmt: skip
 
@@ -204,13 +207,21 @@ def test_bird_accepts_what_is_written(plan, tmp_path, drop):
         assert bird_refuses(role().equip(node, plan).files, tmp_path) == ""
 
 
+def test_an_oca_sends_as_it_is_told(plan):
+    equipment = Oca().equip(OCA, plan)
+    assert equipment.sysctls == {"tcp_congestion_control": "bbr"}
+    assert "limit_conn all 100;" in equipment.files["/run/testbed/nodes/oca-n1/nginx.conf"]
+    (nginx,) = (process for process in equipment.processes if process.name == "nginx")
+    assert nginx.config["addresses"] == ["10.1.3.1", "2001:db8:1:3::1"]
+    assert nginx.config["pacing_bps"] == 6_000_000
+
+
 def test_servers_listen_on_the_families_they_have(plan):
     origin, authority, resolver = SERVERS[1:]
     for node, listened in ((origin, (4, 6)), (only(origin, 4), (4,)), (only(origin, 6), (6,))):
         text = next(iter(Origin().equip(node, plan).files.values()))
-        assert ("listen 10.9.0.2:443 ssl;" in text, "listen [2001:db8:9::2]:443 ssl;" in text) == (
-            4 in listened, 6 in listened,
-        )  # fmt: skip
+        asked = [f"listen {own}:443 ssl http2;" in text for own in ("10.9.0.2", "[2001:db8:9::2]")]
+        assert asked == [4 in listened, 6 in listened]
     (text, zone) = Authority().equip(authority, plan).files.values()
     assert [line.strip() for line in text.splitlines() if "ip-address" in line] == [
         "ip-address: 10.9.0.3", "ip-address: 2001:db8:9::3",

@@ -17,16 +17,14 @@ import resource
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from testbed import namespaces
 from testbed.emulate import rtnetlink, shaping
 from testbed.emulate.netlink import Netlink, Request
-from testbed.emulate.processes import Processes
+from testbed.emulate.servers import Servers
 from testbed.faults import State
 from testbed.job import Interface, Job, Link, Node, Shape
-from testbed.layers import Layers
 
 _SIOCETHTOOL, _ETHTOOL_GLINK, _ETHTOOL_STXCSUM = 0x8946, 0x0A, 0x17
 _NEIGHBOURS = 1 << 17  # all namespaces share one table of each family, and its limits
@@ -55,12 +53,11 @@ class NetworkError(RuntimeError):
     """A network that cannot be what its job says; the message says why."""
 
 
-class Network(Layers):
+class Network(Servers):
     """A running network; it is what a fault is given as `net`."""
 
     def __init__(self, job: Job, logs: Path, nodes: Path) -> None:
-        super().__init__(job)
-        self.processes = Processes(job, self.namespace, logs, nodes)
+        super().__init__(job, self.namespace, logs, nodes)
         self._built: dict[str, Node] = {}
         self._wired: dict[str, Link] = {}
         self._namespaces: dict[str, int] = {}
@@ -158,6 +155,7 @@ class Network(Layers):
                     _set({"ipv6/conf/all/disable_ipv6": "1"})
                 if node.forwards:  # as routers do: ICMP errors come from where the packet came in, as in IPv6
                     _set({"ipv4/icmp_errors_use_inbound_ifaddr": "1"})
+                _set({f"ipv4/{name}": value for name, value in node.sysctls.items()})
                 self._indexes[node.name] = {"lo": rtnetlink.LOOPBACK}
                 if node.bridge:
                     self._indexes[node.name][rtnetlink.BRIDGE] = _BRIDGE
@@ -270,7 +268,7 @@ class Network(Layers):
             planned = (("forward", link.a_to_b), ("backward", link.b_to_a))
             self._render(link, [way for way, shape in planned if shape.trace])
 
-    # What faults may do, besides what they find in Layers.
+    # What faults may do, besides what they find in Servers and Layers.
 
     def _render(self, link: Link, ways: list[str]) -> None:
         for way in ways:
@@ -298,20 +296,13 @@ class Network(Layers):
         if up:
             self._settle(ends)
 
-    @contextmanager
-    def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> Iterator[None]:
-        """Kill processes of a node (all of them if None) while inside; start them again after."""
-        names = processes or tuple(process.name for process in self.job.node(node).processes)
-        with self.processes.stopped(node, names):
-            yield
-
     # What can be read.
 
     def state(self) -> State:
         """All that faults may change, to be compared before and after.
 
-        That is links, addresses, queues, routes and processes. Routes are those the plan sets; what
-        daemons learn may lawfully differ after a fault.
+        That is links, addresses, queues, routes, processes, and of servers their files and who drains.
+        Routes are those the plan sets; what daemons learn may lawfully differ after a fault.
         """
         state: State = {}
         for node in self.job.nodes:
@@ -323,6 +314,8 @@ class Network(Layers):
                 "queues": sorted(shaping.configured(socket)),
                 "routes": sorted(rtnetlink.static_routes(socket, ipv6=ipv6)),
                 "processes": self.processes.running(node.name),
+                "files": self.changed(node.name) if node.titles else [],
+                "draining": self.draining() if node.role == "steering" else [],
             }
         return state
 

@@ -125,13 +125,22 @@ def _align() -> None:
 
 
 def _lay_out_titles(job: Job) -> None:
-    """A file per title and bitrate, of the right length and without content: it costs no memory."""
+    """A file per title and bitrate, of the right length and without content: it costs no memory.
+
+    Every server has the titles it holds as links to the one copy there is.
+    """
     for title in job.titles:
         folder = Path(CONTENT, title.name)
         folder.mkdir()
         for rung, kbps in enumerate(title.bitrates_kbps):
             with (folder / f"{kbps}.mp4").open("wb") as file:
                 file.truncate(sum(segment[rung] for segment in title.segment_bytes))
+    for node in job.nodes:
+        if node.role in ("oca", "origin"):
+            content = Path(NODES, node.name, "content")
+            content.mkdir(parents=True)
+            for name in node.titles:
+                (content / name).symlink_to(Path(CONTENT, name))
 
 
 def _settle(job: Job, network: Network) -> int:

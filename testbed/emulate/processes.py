@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Processes:
         self._nodes = nodes
         self._running: dict[tuple[str, str], _Running] = {}
         self._stops: dict[tuple[str, str], int] = {}
+        self._freezes = Counter[tuple[str, str]]()
 
     def load(self, *services: str) -> None:
         """Import the modules of these services and of all those of the job, once for all processes."""
@@ -84,7 +86,7 @@ class Processes:
     def running(self, node: str) -> list[str]:
         """The names of a node's processes that are alive."""
         self._reap()
-        return sorted(name for where, name in self._running if where == node)
+        return sorted(key[1] for key in self._running if key[0] == node and not self._freezes[key])
 
     @contextmanager
     def stopped(self, node: str, names: tuple[str, ...]) -> Iterator[None]:
@@ -104,6 +106,20 @@ class Processes:
                     back.append(self._start(node, process))
             for running in back:
                 self._await(running, sessions=False)
+
+    @contextmanager
+    def frozen(self, node: str, names: tuple[str, ...]) -> Iterator[None]:
+        """SIGSTOP some of a node's processes; when the last who wanted them so leaves, let them go on."""
+        for name in names:
+            self._freezes[node, name] += 1
+            self._signal(node, name, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for name in names:
+                self._freezes[node, name] -= 1
+                if not self._freezes[node, name]:
+                    self._signal(node, name, signal.SIGCONT)
 
     def stop_all(self) -> None:
         """End everything, services first so that they can write what they know."""
@@ -134,6 +150,8 @@ class Processes:
         pid = self._execute(node, process, log) if process.argv else self._fork(node, process, log)
         running = _Running(process, node, pid)
         self._running[node, process.name] = running
+        if self._freezes[node, process.name]:
+            os.kill(pid, signal.SIGSTOP)
         return running
 
     def _execute(self, node: str, process: Process, log: Path) -> int:
@@ -217,6 +235,10 @@ class Processes:
     def _daemon(self, node: str, source: str) -> Daemon:
         daemon: Daemon = registry.sourced(source)(f"{self._nodes / node}")
         return daemon
+
+    def _signal(self, node: str, name: str, number: int) -> None:
+        if running := self._running.get((node, name)):
+            os.killpg(running.pid, number)
 
     def _kill(self, node: str, name: str, number: int) -> None:
         running = self._running.get((node, name))

@@ -9,7 +9,7 @@ top of a fault.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NewType, Protocol
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 LinkName = NewType("LinkName", str)  # checked against the topology, endpoints in either order
 NodeName = NewType("NodeName", str)
 OcaName = NewType("OcaName", str)
+TitleName = NewType("TitleName", str)
 
-State = dict[str, dict[str, list[Any]]]  # by node, by part (interfaces, queues, routes, processes)
+State = dict[str, dict[str, list[Any]]]  # by node, by part (interfaces, queues, processes, files…)
 
 
 class Net(Protocol):
@@ -43,6 +44,15 @@ class Net(Protocol):
 
     def stopped(self, node: str, processes: tuple[str, ...] | None = None) -> AbstractContextManager[None]:
         """Kill processes of a node (all of them if None) while inside; start them again after."""
+
+    def frozen(self, node: str, processes: tuple[str, ...] | None = None) -> AbstractContextManager[None]:
+        """Keep processes of a node (all of them if None) from running while inside: they hang."""
+
+    def files(self, node: str, changes: Mapping[str, str | None]) -> AbstractContextManager[None]:
+        """Change files of a node while inside, by their path in its folder: a text, or None for gone."""
+
+    def drained(self, oca: str) -> AbstractContextManager[None]:
+        """Have steering send an OCA no new clients while inside, as an operator asks it to."""
 
     def state(self) -> State:
         """All that a fault may change, as it is now: what is left of one shows against the state before."""

@@ -69,6 +69,10 @@ class Scenario(Model):
     duration: SomeTime = Field(examples=["180s"])
     seed: int = Field(1, ge=0, lt=2**63)
     titles: dict[Name, TitleSpec] = Field(default_factory=dict)
+    content: dict[str, list[str]] = Field(
+        default_factory=dict, examples=["{oca-n1: [film]}"],
+        description="the titles that an OCA holds at the start; one that is not named here holds all",
+    )  # fmt: skip
     workload: list[Playback] = Field(default_factory=list)
     faults: list[Annotated[Fault, OneOf("faults", Fault)]] = Field(default_factory=list)
     captures: Captures = "all"

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
-from testbed.faults import Fault, LinkName, NodeName, OcaName
+from testbed.faults import Fault, LinkName, NodeName, OcaName, TitleName
 from testbed.model.breach import Breach, absent
 from testbed.model.captures import EVERY, CaptureSpec, entries
 from testbed.model.document import Location
@@ -24,6 +24,7 @@ def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
     """Every rule that a scenario breaks; names are judged only where there is a topology."""
     for name, title in scenario.titles.items():
         yield from _title(title, ("titles", name))
+    yield from _content(scenario, topology)
     sessions = 0
     for place, playback in enumerate(scenario.workload):
         yield from _playback(scenario, topology, playback, ("workload", place))
@@ -36,11 +37,23 @@ def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
     for place, fault in enumerate(scenario.faults):
         yield from _times(scenario, fault, ("faults", place))
         if topology is not None:
-            yield from _targets(topology, fault, ("faults", place))
+            yield from _targets(scenario, topology, fault, ("faults", place))
     if topology is not None:
         for place, check in enumerate(scenario.checks):
-            yield from _targets(topology, check, ("checks", place))
+            yield from _targets(scenario, topology, check, ("checks", place))
     yield from _captures(scenario, topology)
+
+
+def _content(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
+    for oca, titles in scenario.content.items():
+        if topology is not None and oca not in topology.ocas:
+            yield Breach(
+                ("content", oca), *absent("OCA", oca, topology.ocas, "write the name of one"), on_key=True
+            )
+        for place, title in enumerate(titles):
+            if title not in scenario.titles:
+                otherwise = "describe it under titles:"
+                yield Breach(("content", oca, place), *absent("title", title, scenario.titles, otherwise))
 
 
 def _title(title: TitleSpec, here: Location) -> Iterator[Breach]:
@@ -173,7 +186,7 @@ def _window(scenario: Scenario, spec: CaptureSpec) -> tuple[str, str, str] | Non
     return None
 
 
-def _targets(topology: Topology, kind: object, here: Location) -> Iterator[Breach]:
+def _targets(scenario: Scenario, topology: Topology, kind: object, here: Location) -> Iterator[Breach]:
     """The names among the parameters of a fault or check, as their types tell."""
     for parameter, hint in typing.get_type_hints(type(kind)).items():
         value = getattr(kind, parameter)
@@ -190,6 +203,9 @@ def _targets(topology: Topology, kind: object, here: Location) -> Iterator[Breac
                 yield from _link(topology, name, where)
             elif OcaName in types and name not in topology.ocas:
                 yield Breach(where, *absent("OCA", name, topology.ocas, "write one of the topology's ocas"))
+            elif TitleName in types and name not in scenario.titles:
+                otherwise = "describe it under titles:"
+                yield Breach(where, *absent("title", name, scenario.titles, otherwise))
             elif NodeName in types and not topology.has_node(name):
                 yield Breach(where, *absent("node", name, topology.nodes, "write a node of the topology"))
 

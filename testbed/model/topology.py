@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from testbed.model.cdn import Location, Steering
-from testbed.model.fields import Asn, Model, Name, SomeTime, Zone
+from testbed.model.fields import Asn, Model, Name, SomeRate, SomeTime, Zone
 from testbed.model.link import LinkSpec
 from testbed.model.pins import Address4, Address6, End4, End6, Lan4, Lan6, Prefix4, Prefix6
 from testbed.model.reach import Groups
@@ -20,6 +20,7 @@ ISPS_MOST, EXCHANGES_MOST, SWITCHES_MOST = 1224, 256, 1024
 ROUTERS_MOST, MEMBERS_MOST, POPULATIONS_MOST, CLIENTS_MOST = 2000, 250, 8, 1024
 
 Family = Literal["ipv4", "ipv6"]
+Congestion = Literal["cubic", "reno", "bbr", "dctcp", "vegas", "westwood"]
 Relation = Literal["customer", "provider", "peer"]
 Vlan = Field(
     None, ge=2, le=4094, description="the VLAN that the port at the switch belongs to", examples=[100]
@@ -107,7 +108,16 @@ class Oca(Place):
     location: Location | None = Where
     weight: float = Field(1.0, gt=0, strict=False, description="its share among equals")
     max_connections: int | None = Field(
-        None, ge=1, examples=[20000], description="it takes no more, and is full at a share of them"
+        None, ge=1, examples=[20000],
+        description="responses that it sends at a time, 503 to the rest; it is full at a share of them",
+    )  # fmt: skip
+    congestion: Congestion | None = Field(
+        None,
+        examples=["bbr"],
+        description="TCP congestion control of all that it sends; the kernel's default",
+    )
+    pacing: SomeRate | None = Field(
+        None, examples=["6mbit"], description="the most that a connection sends, its packets evenly spaced"
     )
     address: Address4 | None = Field(None, examples=["10.9.32.1"])
     address6: Address6 | None = Field(None, examples=["2001:db8:9::3"])

@@ -32,6 +32,7 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     scenario, topology = loaded.scenario, loaded.topology
     titles = tuple(_title(scenario, name) for name in scenario.titles)
     blueprint = draw(topology, titles, Authority(scenario.seed, EPOCH_NS))
+    blueprint.content.update({oca: tuple(names) for oca, names in scenario.content.items()})
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
     captures, windows = capturing(scenario, tuple(blueprint.links))
     return dataclasses.replace(
@@ -57,7 +58,10 @@ def _job(
     nodes = []
     for node in blueprint.nodes.values():
         equipment = roles[node.role].equip(node, blueprint)
-        nodes.append(dataclasses.replace(node, files=equipment.files, processes=equipment.processes))
+        nodes.append(dataclasses.replace(
+            node, files=equipment.files, processes=equipment.processes, titles=equipment.titles,
+            sysctls=equipment.sysctls,
+        ))  # fmt: skip
     return Job(
         scenario=name, topology=topology.name, seed=seed, clock=clock, duration_ns=0, epoch_ns=EPOCH_NS,
         zone=topology.cdn.zone if topology.cdn else "", nodes=tuple(nodes),

@@ -57,6 +57,7 @@ class Blueprint:
     neighbors: dict[str, list[Neighbor]] = field(default_factory=dict)
     lan_of: dict[str, Lan] = field(default_factory=dict)  # by link, of those with an end on a LAN
     populations: dict[str, Population] = field(default_factory=dict)  # as a scenario names them
+    content: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of OCAs that do not hold all titles
     homes: dict[str, str] = field(default_factory=dict)  # the network of every node that is in one
 
     @property
@@ -68,6 +69,10 @@ class Blueprint:
     def network_of(self, node: str) -> Network:
         """The AS that a node is attached to; KeyError if none, as a host on a LAN without routers."""
         return self.networks[self.homes[node]]
+
+    def titles_on(self, oca: str) -> tuple[str, ...]:
+        """The names of the titles that an OCA holds when the run starts."""
+        return self.content.get(oca, tuple(title.name for title in self.titles))
 
     def by_role(self, role: str) -> Iterator[Node]:
         """The nodes of a role."""

@@ -22,6 +22,8 @@ class Equipment:
 
     files: dict[str, str] = field(default_factory=dict)
     processes: tuple[Process, ...] = ()
+    titles: tuple[str, ...] = ()  # on its disk when the run starts
+    sysctls: dict[str, str] = field(default_factory=dict)  # below net.ipv4
 
 
 class Role(ABC):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from testbed.job import Node, Process
 from testbed.roles import Equipment, Role, place
-from testbed.roles.origin import web_server
+from testbed.roles.origin import Serving, web_server
 from testbed.roles.router import routed
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ class Oca(Role):
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
         """Nginx with a certificate of its own, BIRD with a session a family, and the agent."""
         cdn = plan.cdn
-        web = web_server(node, plan)
+        spec = plan.topology.ocas[node.name]
+        pacing_bps = int(spec.pacing) if spec.pacing else None
+        web = web_server(node, plan, Serving(spec.congestion, pacing_bps, spec.max_connections))
         # BGP is what steering goes by, not what the appliance forwards by: it has a default route
         routing = routed(node, plan)
         resolver = plan.nodes[plan.network_of(node.name).resolver].address
@@ -42,8 +44,12 @@ class Oca(Role):
                 "bird_socket": place(node, "bird.ctl"),
                 "reported": place(node, "reported"),
                 "titles": [title.name for title in plan.titles],
+                "content": place(node, "content"),
                 "seed": plan.authority.seed,
                 "health": {"address": node.address, "port": 443},
             },
         )
-        return Equipment({**web.files, **routing.files}, (*web.processes, *routing.processes, agent))
+        return Equipment(
+            {**web.files, **routing.files}, (*web.processes, *routing.processes, agent),
+            titles=plan.titles_on(node.name), sysctls=web.sysctls,
+        )  # fmt: skip

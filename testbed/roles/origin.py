@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from testbed.job import CONTENT, OUT, Node, Process
+from testbed.job import OUT, Node, Process
 from testbed.roles import Equipment, Role, place
 
 if TYPE_CHECKING:
@@ -19,33 +20,59 @@ class Origin(Role):
 
     def equip(self, node: Node, plan: Blueprint) -> Equipment:
         """Equip it with nginx and nothing else."""
-        return web_server(node, plan)
+        return replace(web_server(node, plan), titles=tuple(title.name for title in plan.titles))
+
+
+def _own(node: Node) -> Iterator[str]:
+    """The addresses that a node has."""
+    return (own for own in (node.address, node.address6) if own)
 
 
 def _in_urls(node: Node) -> Iterator[str]:
     """A node's addresses as they stand before a port."""
-    if node.address:
-        yield node.address
-    if node.address6:
-        yield f"[{node.address6}]"
+    return (f"[{own}]" if ":" in own else own for own in _own(node))
 
 
-def web_server(node: Node, plan: Blueprint) -> Equipment:
-    """Nginx on a node: HTTPS on its addresses, the titles below `/`, an access log in JSON."""
+@dataclass(frozen=True)
+class Serving:
+    """How a server sends; None: as the system does, or without a limit."""
+
+    congestion: str | None = None  # congestion control, for all that the node sends
+    pacing_bps: int | None = None  # of a connection
+    connections: int | None = None  # responses at a time; 503 to those above
+
+
+_SYSTEMS = Serving()
+# By whether it takes over sockets: a single process does not survive that (ngx_event_process_init in 1.22).
+_PROCESSES = {False: "master_process off;", True: "worker_processes 1;\nuser root;"}
+
+
+def web_server(node: Node, plan: Blueprint, serving: Serving = _SYSTEMS) -> Equipment:
+    """Nginx on a node: HTTP/1.1 and HTTP/2 over TLS, the titles below `/`, an access log in JSON.
+
+    Pacing is the kernel's (SO_MAX_PACING_RATE, socket(7)): each connection sends its packets evenly spaced,
+    where nginx's own limit_rate sends what a second allows at once.
+    """
     host = f"{node.name}.{plan.cdn.zone}"
     certificate, key = plan.authority.issue(host)
     access = f"{OUT}/logs/{node.name}/access.jsonl"
-    listen = "\n".join(f"    listen {address}:443 ssl;" for address in _in_urls(node))
+    listen = "\n".join(f"    listen {address}:443 ssl http2;" for address in _in_urls(node))
+    limit = (
+        f"  limit_conn_zone $server_name zone=all:32k;\n  limit_conn all {serving.connections};\n"
+        if serving.connections
+        else ""
+    )
     configuration = f"""# {node.name}
 daemon off;
-master_process off;
+{_PROCESSES[serving.pacing_bps is not None]}
 pid {place(node, "nginx.pid")};
 error_log stderr notice;
 events {{ worker_connections 4096; }}
 http {{
   log_format access escape=json '{{"t":"$msec","client":"$remote_addr","request":"$request","status":$status,'
     '"body_bytes":$body_bytes_sent,"bytes":$bytes_sent,"request_id":"$http_x_request_id",'
-    '"time_s":$request_time,"tls":"$ssl_protocol","connection":$connection}}';
+    '"time_s":$request_time,"tls":"$ssl_protocol","protocol":"$server_protocol","connection":$connection,'
+    '"range":"$http_range"}}';
   access_log {access} access;
   client_body_temp_path {place(node, "body")};
   proxy_temp_path {place(node, "proxy")};
@@ -63,10 +90,10 @@ http {{
   ssl_certificate_key {place(node, "key.pem")};
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:tls:1m;
-  server {{
+{limit}  server {{
 {listen}
     server_name {host};
-    root {CONTENT};
+    root {place(node, "content")};
     # the agent says that the control plane has been silent for longer than its grace
     if (-f {place(node, "alone")}) {{ return 503; }}
     location = /health {{ return 204; }}
@@ -80,4 +107,10 @@ http {{
         place(node, "ca.pem"): plan.authority.certificate,
     }
     nginx = ("nginx", "-p", place(node, ""), "-e", "stderr", "-c", place(node, "nginx.conf"))
-    return Equipment(files, (Process(name="nginx", argv=nginx, ready="tcp:443"),))
+    if serving.pacing_bps is None:
+        process = Process(name="nginx", argv=nginx, ready="tcp:443")
+    else:
+        config = {"addresses": list(_own(node)), "port": 443, "pacing_bps": serving.pacing_bps, "argv": nginx}
+        process = Process(name="nginx", service="testbed.services.paced:run", config=config, ready="tcp:443")
+    sysctls = {"tcp_congestion_control": serving.congestion} if serving.congestion else {}
+    return Equipment(files, (process,), sysctls=sysctls)
