@@ -7,7 +7,7 @@ import pytest
 from testbed.venues.guest import Guest
 
 # Scenarios that tests read; our own plug-in would run them.
-collect_ignore_glob = ["refused/*", "golden/*"]
+collect_ignore_glob = ["refused/*", "golden/*", "cdn/*"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
