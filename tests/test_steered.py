@@ -148,7 +148,7 @@ def test_errors_say_what_was_wrong_and_nobody_stalls_for_them(tables):
 
 
 def test_an_ocas_connections_are_paced_by_the_kernel(tables):
-    """At 4 Mbit/s 1,448 bytes of payload take 2.896 ms, but for the ten packets that a connection starts with."""
+    """At 4 Mbit/s 1,448 bytes of payload take 2.896 ms, but for the first ten packets of a connection."""
     gaps = """
         with sent as (
             select tcp_len, t_ns - lag(t_ns) over (partition by src, dst, dport order by t_ns) as gap_ns
