@@ -15,6 +15,7 @@ import testbed
 from testbed.commands import (
     check,
     doctor,
+    export,
     graph,
     import_,
     kernel,
@@ -78,6 +79,7 @@ def _testbed(
 
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
+    export.export,
     steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)

@@ -17,7 +17,7 @@ from typing import Any
 
 from testbed.job import revive
 
-GROUPS = ("faults", "roles", "checks", "abrs", "daemons", "steering", "venues")
+GROUPS = ("faults", "roles", "checks", "abrs", "daemons", "steering", "exports", "venues")
 
 
 @cache
