@@ -295,7 +295,7 @@ class TestDoctor:
 class TestKinds:
     def test_all_groups_are_listed(self):
         told = json.loads(call("kinds", "-f", "json").stdout)
-        assert set(told) == {"faults", "roles", "checks", "abrs", "daemons", "steering", "venues"}
+        assert set(told) == {"faults", "roles", "checks", "abrs", "daemons", "steering", "exports", "venues"}
         assert "oca-crash" in told["faults"]
 
     def test_one_kind_is_explained(self):
