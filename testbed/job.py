@@ -190,6 +190,17 @@ class Session:
     timeout_ns: int  # a request with no byte for so long has failed
     resolver: str  # address of the resolver that the client's ISP gives it
     ca: str  # path, in the guest, of the certificate authority that the client trusts
+    resume_ns: int = 0  # playback goes on after a stall at this much; 0: as at the start
+    give_up_ns: int = 30_000_000_000  # a viewer who has waited so long while nothing worked leaves
+    slow_ns: int = 0  # a segment that is not whole after so long is asked of the next OCA; 0: never
+    max_kbps: int = 0  # the device shows no higher bitrate; 0: any
+    probe: bool = False  # the OCAs of the list are asked for a little first, and the quickest is taken
+    http: str = "1.1"  # or 2, where the server offers it
+    families: tuple[int, ...] = (4,)  # 4 and 6, as the client has addresses
+    live_latency_ns: int | None = None  # the title is live, and played so long after it came into being
+    leave_ns: int | None = None  # the viewer leaves so long after the session's start
+    pauses: tuple[tuple[int, int], ...] = ()  # (after the start, for), ns
+    seeks: tuple[tuple[int, int], ...] = ()  # (after the start, to this position), ns
     abr_source: str = ""  # "module:class" of the algorithm; empty: ours of that kind
     abr_parameters: dict[str, Any] = field(default_factory=dict)
 

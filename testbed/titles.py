@@ -40,7 +40,7 @@ def generate(
     if odd := [rate for rate in bitrates_bps if rate % 1000 or rate <= 0]:
         raise ValueError(f"title {name}: a bitrate is a whole number of kbit/s, not {odd[0]} bit/s")
     bitrates_kbps = tuple(rate // 1000 for rate in bitrates_bps)
-    _check_ladder(name, bitrates_kbps)
+    check_ladder(name, bitrates_kbps)
     count = -(-length_ns // segment_ns)
     rng = random.Random(f"{seed}:{name}")
     complexity = rng.gauss(0, SPREAD)
@@ -80,7 +80,7 @@ def read(path: Path, name: str, length_ns: int | None = None) -> Title:
     rows = _field(path, document, "segment_sizes_bits")
     if not isinstance(bitrates, list) or not all(_positive(rate) for rate in bitrates):
         raise ValueError(f"{path}: bitrates_kbps is not a list of positive whole numbers")
-    _check_ladder(str(path), bitrates)
+    check_ladder(str(path), bitrates)
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path}: segment_sizes_bits has no segment")
     for index, row in enumerate(rows):
@@ -112,7 +112,8 @@ def _positive(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _check_ladder(where: str, bitrates_kbps: Sequence[int]) -> None:
+def check_ladder(where: str, bitrates_kbps: Sequence[int]) -> None:
+    """ValueError if there are no bitrates, or they do not rise."""
     if not bitrates_kbps:
         raise ValueError(f"{where}: no bitrates")
     for low, high in pairwise(bitrates_kbps):

@@ -16,7 +16,7 @@ from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.job import Job
 from testbed.plan import plan
-from testbed.services.player import algorithm
+from testbed.services.viewer import algorithm
 from testbed.testing import FakeNet
 
 METRO = Path(__file__).parent.parent / "topologies" / "metro.yaml"

@@ -9,8 +9,8 @@ import pytest
 from servers import Oca, https, identity, resolver
 
 from testbed.job import Session, Title
-from testbed.services import player
 from testbed.services.player import run
+from testbed.services.viewer import BACK_OFF_NS
 
 MILLISECOND = 10**6
 SECOND = 10**9
@@ -81,7 +81,7 @@ class Stage:
     def end(self):
         (end,) = self.events("end")
         assert end is self.playback[-1]
-        return end["detail"]
+        return {key: value for key, value in end["detail"].items() if key != "played_kbit"}
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_when_all_fail_steering_is_asked_again(stage):
     assert stage.end()["outcome"] == "completed"
     assert [row["oca"] for row in stage.requests][:4] == ["steering", "dead", "steering", "oca-n1"]
     pause_ns = stage.requests[2]["unix_ns"] - stage.requests[1]["unix_ns"] - stage.requests[1]["total_ns"]
-    assert pause_ns >= player.BACK_OFF_NS / 2
+    assert pause_ns >= BACK_OFF_NS / 2
 
 
 def test_an_old_list_is_renewed_and_the_oca_kept(stage):
@@ -257,3 +257,146 @@ def test_a_broken_session_ends_with_a_record(stage, capsys):
     assert stage.end()["outcome"] == "error"
     assert "OSError" in stage.end()["reason"]
     assert "OSError" in capsys.readouterr().err
+
+
+def test_a_viewer_leaves_when_they_like(stage):
+    stage.play(leave_ns=450 * MILLISECOND)
+    end = stage.end()
+    assert (end["outcome"], end["reason"]) == ("left", "the viewer left")
+    assert 0 < end["played_ns"] < 450 * MILLISECOND
+
+
+def test_a_viewer_leaves_in_the_middle_of_a_request(stage):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        stage.urls[0]["url"] = f"https://oca-n1.test:{mute.getsockname()[1]}/"
+        stage.play(leave_ns=200 * MILLISECOND, timeout_ns=5 * SECOND)
+    assert stage.end() == {"outcome": "left", "played_ns": 0, "reason": "the viewer left"}
+    assert stage.requests[-1]["error"] == "the viewer left"
+
+
+def test_a_pause_is_no_stall_and_the_buffer_fills_meanwhile(stage):
+    stage.play(pauses=((300 * MILLISECOND, 700 * MILLISECOND),))
+    assert stage.end() == {"outcome": "completed", "played_ns": 800 * MILLISECOND, "reason": ""}
+    (pause,), (unpause,) = stage.events("pause"), stage.events("unpause")
+    assert unpause["unix_ns"] - pause["unix_ns"] == 700 * MILLISECOND
+    assert unpause["buffer_ns"] > 200 * MILLISECOND
+    assert not stage.events("stall")
+    took_ns = stage.playback[-1]["unix_ns"] - stage.events("startup")[0]["unix_ns"]
+    assert took_ns >= 1500 * MILLISECOND
+
+
+def test_a_seek_throws_the_buffer_away_and_is_no_stall(stage):
+    stage.play(seeks=((100 * MILLISECOND, 650 * MILLISECOND),))
+    assert stage.end()["outcome"] == "completed"
+    (seek,), (seeked,) = stage.events("seek"), stage.events("seeked")
+    assert seek["detail"] == {"index": 6}
+    assert seek["unix_ns"] < seeked["unix_ns"]
+    assert not stage.events("stall")
+    indices = [row["detail"]["index"] for row in stage.events("segment")]
+    assert indices[-2:] == [6, 7]
+    assert len(indices) < 8
+
+
+def test_a_slow_oca_is_left_and_if_all_are_slow_one_is_waited_for(stage):
+    stage.urls[0]["url"] = f"https://oca-n1.test:{stage.first.port}/drip?"  # 60 kB in 1.2 s
+    sized = dataclasses.replace(TITLE, segment_bytes=((60_000, 60_000),) * 2)
+    stage.second.content = {"/film/200.mp4": bytes(120_000), "/film/400.mp4": bytes(120_000)}
+    stage.play(title=sized, slow_ns=400 * MILLISECOND)
+    assert stage.end()["outcome"] == "completed"
+    assert [row["oca"] for row in stage.requests] == ["steering", "oca-n1", "oca-ix1", "oca-ix1"]
+    assert stage.requests[1]["error"] == "slow: not whole in 0.4 s"
+    assert 0 < stage.requests[1]["bytes"] < 60_000
+
+
+def test_probing_takes_the_quickest_of_the_list(stage):
+    stage.urls[0]["url"] = f"https://oca-n1.test:{stage.first.port}/other/"
+    stage.play(probe=True)
+    assert [row["oca"] for row in stage.requests][:4] == ["steering", "oca-n1", "oca-ix1", "oca-ix1"]
+    assert not stage.events("failover")
+
+
+def test_a_device_shows_no_more_than_it_can(stage):
+    stage.play(max_kbps=399)
+    assert {row["bitrate_kbps"] for row in stage.events("segment")} == {200}
+    stage.events("end")
+
+
+def test_a_live_viewer_keeps_to_the_edge(stage):
+    stage.play(live_latency_ns=300 * MILLISECOND, startup_ns=100 * MILLISECOND, start_ns=500 * MILLISECOND)
+    assert stage.end()["outcome"] == "completed"
+    segments = stage.events("segment")
+    assert [row["detail"]["index"] for row in segments] == list(range(2, 8))  # 0.5 s less 0.3 s
+    began_ns = stage.requests[0]["unix_ns"] - 500 * MILLISECOND
+    for row in segments:  # no segment before it is whole
+        assert row["unix_ns"] >= began_ns + (row["detail"]["index"] + 1) * TITLE.segment_ns - 50 * MILLISECOND
+        assert row["detail"]["latency_ns"] >= 200 * MILLISECOND
+    assert 200 * MILLISECOND < stage.playback[-1]["detail"]["latency_ns"] < 700 * MILLISECOND
+
+
+def test_a_live_viewer_who_fell_behind_skips(stage):
+    stage.first.die_after = 2
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        stage.urls.insert(1, {"oca": "mute", "url": f"https://origin.test:{mute.getsockname()[1]}/"})
+        long = dataclasses.replace(TITLE, segment_bytes=TITLE.segment_bytes * 2)
+        content = {path: body * 2 for path, body in CONTENT.items()}
+        stage.first.content = stage.second.content = content
+        stage.play(
+            title=long,
+            live_latency_ns=200 * MILLISECOND,
+            startup_ns=100 * MILLISECOND,
+            timeout_ns=600 * MILLISECOND,
+        )
+    assert stage.end()["outcome"] == "completed"
+    (skip,) = stage.events("skip")
+    assert skip["detail"]["index"] >= 5
+    assert len(stage.events("segment")) < 16
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"urls": [], "ttl_s": 30}, "steering knows no OCA"),
+        ({"urls": [{"oca": "oca-n1"}], "ttl_s": 30}, "steering's answer is unreadable: KeyError('url')"),
+        ({}, "steering's answer is unreadable: KeyError('urls')"),
+    ],
+)
+def test_a_useless_answer_of_steering_is_told_by_name(stage, answer, error):
+    stage.steering.steer[:] = [answer]
+    stage.play(give_up_ns=100 * MILLISECOND)
+    assert stage.end() == {"outcome": "error", "played_ns": 0, "reason": error}
+
+
+def test_a_silent_control_plane_is_told_by_name_in_its_time(stage):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        before = time.monotonic()
+        stage.play(steering_host=f"steering.test:{port}", give_up_ns=100 * MILLISECOND)
+    assert stage.end() == {"outcome": "error", "played_ns": 0, "reason": "timeout: no byte for 0.3 s"}
+    assert [row["error"] for row in stage.requests] == ["timeout: no byte for 0.3 s"]
+    assert time.monotonic() - before < 5
+
+
+def test_a_truncated_segment_is_told_by_name_and_fetched_again(stage):
+    stage.urls[0]["url"] = f"https://oca-n1.test:{stage.first.port}/short?"
+    stage.second.content = {"/film/200.mp4": bytes(800_000), "/film/400.mp4": bytes(800_000)}
+    stage.play(title=dataclasses.replace(TITLE, segment_bytes=((400_000, 400_000),) * 2))
+    assert stage.end()["outcome"] == "completed"
+    assert stage.requests[1]["error"].startswith("connection ")
+    assert stage.requests[1]["bytes"] <= 150_000
+
+
+def test_a_manifest_out_of_order_is_told_by_name(stage, capsys):
+    stage.play(title=dataclasses.replace(TITLE, bitrates_kbps=(400, 200)))
+    assert stage.end() == {
+        "outcome": "error",
+        "played_ns": 0,
+        "reason": "manifest: bitrates must rise, but 200 kbit/s follows 400 kbit/s",
+    }
+    assert not stage.requests
+
+
+def test_a_request_says_which_connection_carried_it(stage):
+    stage.play()
+    assert {row["address"] for row in stage.requests} == {"127.0.0.1"}
+    assert len({row["sport"] for row in stage.requests}) == 2  # steering, and one OCA throughout
+    assert {row["http"] for row in stage.requests} == {"1.1"}

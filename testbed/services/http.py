@@ -1,9 +1,10 @@
-"""A client fetches over HTTP/1.1 and TLS, reads in large gulps, and times each phase.
+"""A client fetches over HTTP and TLS, reads in large gulps, and times each phase.
 
 libcurl does the protocol, its multi interface the timing: between two of libcurl's steps this
 module waits in one poll() for exactly what can happen next, data or a deadline. Three rules:
 
-* The caller resolves names; an address goes with every request.
+* The caller resolves names; addresses go with every request. Of both families, libcurl races them (Happy
+  Eyeballs, RFC 8305, section 5): the family of the first one begins, the other follows 250 ms later.
 * A request on which no byte arrived for `timeout_ns` has failed, at any phase: connecting, TLS,
   waiting for the answer, within the body. The kernel says when the last byte came (TCP_INFO), so
   bytes that wait below the low-water mark count. libcurl's own LOW_SPEED_TIME knows whole seconds
@@ -25,7 +26,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -36,6 +37,14 @@ GULP = 64 * 1024
 RECORD = 17 * 1024  # a TLS record (RFC 8446: 16 KiB and 261 bytes) may sit half read in OpenSSL
 LEAST = 4 * 1024  # a low-water mark under this saves nothing
 STEP_NS = 1_000_000  # poll() counts in milliseconds
+RACE_MS = 250  # RFC 8305, section 8: connection attempt delay
+_HAPPY_EYEBALLS_TIMEOUT_MS = 271  # curl.h; pycurl has no name for it
+_VERSIONS = {"1.1": pycurl.CURL_HTTP_VERSION_1_1, "2": pycurl.CURL_HTTP_VERSION_2TLS}
+_TOLD = {
+    pycurl.CURL_HTTP_VERSION_1_0: "1.0",
+    pycurl.CURL_HTTP_VERSION_1_1: "1.1",
+    pycurl.CURL_HTTP_VERSION_2_0: "2",
+}
 
 CUT = "cut off: the scenario ended"
 NO_BYTE = "timeout: no byte for {:g} s"
@@ -68,6 +77,9 @@ class Response:
     first_byte_ns: int  # 0: none came
     total_ns: int
     error: str  # empty: a whole answer came, whatever its status
+    address: str = ""  # of the server that was connected to; empty: none
+    port: int = 0  # of our end of the connection
+    http: str = ""  # version of the answer
 
     @property
     def ok(self) -> bool:
@@ -78,26 +90,27 @@ class Response:
 class Client:
     """One viewer's or agent's HTTP client: one request at a time, connections kept."""
 
-    def __init__(self, ca: str, timeout_ns: int, user_agent: str = "testbed") -> None:
+    def __init__(self, ca: str, timeout_ns: int, user_agent: str = "testbed", http: str = "1.1") -> None:
         self._ca = ca
         self._timeout_ns = timeout_ns
         self._user_agent = user_agent
+        self._version = _VERSIONS[http]
         self._curl = pycurl.Curl()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._poll = select.poll()
         self._timer_ns: int | None = None  # when libcurl wants to be called, whatever the sockets say
-        self._sockets: dict[str, _Flow] = {}  # the latest connection to each host:port
+        self._flows: dict[int, _Flow] = {}  # every connection by its descriptor
+        self._watched: dict[int, None] = {}  # those that libcurl waits for, the latest last
         self._flow: _Flow | None = None
-        self._authority = ""
         self._size = 0
         self._kept: list[bytes] | None = None
 
     def get(
         self,
         url: str,
-        address: str,
+        address: str | Sequence[str],
         *,
         span: tuple[int, int] | None = None,
         headers: Iterable[str] = (),
@@ -114,7 +127,9 @@ class Client:
             self._curl.setopt(pycurl.MAXFILESIZE, max(span[1] - span[0] + 1, GULP))
         return self._perform(until_ns)
 
-    def post_json(self, url: str, address: str, document: Any, until_ns: int | None = None) -> Response:
+    def post_json(
+        self, url: str, address: str | Sequence[str], document: Any, until_ns: int | None = None
+    ) -> Response:
         """Post a document as JSON and keep the answer's body."""
         self._prepare(url, address, ("Content-Type: application/json", "Expect:"), keep=True)
         self._curl.setopt(pycurl.POSTFIELDS, json.dumps(document, separators=(",", ":")))
@@ -131,18 +146,18 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(self, url: str, address: str, headers: Iterable[str], keep: bool) -> None:
+    def _prepare(self, url: str, address: str | Sequence[str], headers: Iterable[str], keep: bool) -> None:
         parts = urlsplit(url)
-        port = parts.port or 443
-        bracketed = f"[{address}]" if ":" in address else address
-        self._authority = f"{parts.hostname}:{port}"
+        addresses = [address] if isinstance(address, str) else address
+        listed = ",".join(f"[{each}]" if ":" in each else each for each in addresses)
         self._size, self._kept = 0, [] if keep else None
         curl = self._curl
         curl.reset()  # connections and TLS sessions stay
         curl.setopt(pycurl.URL, url)
-        curl.setopt(pycurl.RESOLVE, [f"{self._authority}:{bracketed}"])
+        curl.setopt(pycurl.RESOLVE, [f"{parts.hostname}:{parts.port or 443}:{listed}"])
         curl.setopt(pycurl.CAINFO, self._ca)
-        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.HTTP_VERSION, self._version)
+        curl.setopt(_HAPPY_EYEBALLS_TIMEOUT_MS, RACE_MS)
         curl.setopt(pycurl.PROXY, "")  # whatever the environment says
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.USERAGENT, self._user_agent)
@@ -153,7 +168,7 @@ class Client:
 
     def _perform(self, until_ns: int | None) -> Response:
         start_ns = time.time_ns()
-        self._flow = self._sockets.get(self._authority)
+        self._flow = None
         self._multi.add_handle(self._curl)
         try:
             error = self._drive(start_ns, until_ns)
@@ -212,6 +227,7 @@ class Client:
         if self._flow is not None:
             self._flow.carried += self._size
         connect_ns = tls_ns = 0
+        connected = bool(info(pycurl.CONNECT_TIME_T)) or not info(pycurl.NUM_CONNECTS)
         if info(pycurl.NUM_CONNECTS):
             named_us, connected_us = info(pycurl.NAMELOOKUP_TIME_T), info(pycurl.CONNECT_TIME_T)
             connect_ns = max(0, connected_us - named_us) * 1000
@@ -226,6 +242,9 @@ class Client:
             first_byte_ns=info(pycurl.STARTTRANSFER_TIME_T) * 1000,
             total_ns=end_ns - start_ns,
             error=error,
+            address=info(pycurl.PRIMARY_IP) if connected else "",
+            port=info(pycurl.LOCAL_PORT) if connected else 0,
+            http=_TOLD.get(info(pycurl.INFO_HTTP_VERSION), ""),
         )
 
     def _name(self, code: int, message: str) -> str:
@@ -235,7 +254,7 @@ class Client:
         return f"{words}: {errno.errorcode.get(number, number)}" if number else words
 
     def _opened(self, descriptor: int, _purpose: int) -> int:
-        self._flow = self._sockets[self._authority] = _Flow(descriptor)
+        self._flow = self._flows[descriptor] = _Flow(descriptor)
         return 0
 
     def _write(self, data: bytes) -> None:
@@ -251,8 +270,13 @@ class Client:
         }.get(what, 0)
         if bits:
             self._poll.register(descriptor, bits)
+            self._watched[descriptor] = None
         elif what == pycurl.POLL_REMOVE:
             self._poll.unregister(descriptor)
+            self._watched.pop(descriptor, None)
+        # Of connections that race, the one that is left carries the request.
+        if self._watched:
+            self._flow = self._flows.get(next(reversed(self._watched)))
 
     def _set_timer(self, timeout_ms: int) -> None:
         self._timer_ns = None if timeout_ms < 0 else time.time_ns() + timeout_ms * STEP_NS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -26,6 +27,18 @@ class Sources:
         self._failed = 0  # in a row, so the last so many of the list
         self._works = False
         self._until_ns = 0
+
+    def __len__(self) -> int:
+        return len(self._ranked)
+
+    @property
+    def ranked(self) -> tuple[Source, ...]:
+        """The list as it is now, the one in use first."""
+        return tuple(self._ranked)
+
+    def order(self, costs: Mapping[str, float]) -> None:
+        """Take the cheapest first; those without a cost keep their order behind all others."""
+        self._ranked.sort(key=lambda source: costs.get(source.oca, math.inf))
 
     def renew(self, ranked: Iterable[Source], until_ns: int) -> None:
         """Take a new list, good until `until_ns`; an OCA that works stays first."""
