@@ -141,9 +141,7 @@ class _Pages:
         about = found.get("description", "")
         if about.startswith("{"):  # a kind of fault, check or algorithm: its example, then its text
             example, _, rest = about.partition("\n")
-            key, _, kind = place.rpartition(".")[2].partition(": ")
-            group = key if key in registry.GROUPS else f"{key}s"
-            module = sys.modules[registry.kinds(group)[kind].__module__].__file__
+            module = sys.modules[_kind(place.rpartition(": ")[2], example).__module__].__file__
             text = _plain(f"{summary(Path(str(module)))} {rest.strip()}")
             about = f"{text}\n\n```yaml\n- {example}\n```"
         return f"### `{place}`\n\n{about}\n\n{self._table(place, found)}"
@@ -226,6 +224,12 @@ class _Pages:
             self.waiting.append((place, {**found, "properties": shown}))
             seen.append(f"[{found['properties']['kind']['const']}](#{_anchor(place)})")
         return ", ".join(seen)
+
+
+def _kind(name: str, example: str) -> type:
+    """The kind of that name with that example, whatever its group."""
+    found = (registry.kinds(group).get(name) for group in registry.GROUPS)
+    return next(kind for kind in found if kind and (kind.__doc__ or "").startswith(example))
 
 
 def _quantity(value: Schema) -> str:

@@ -193,6 +193,7 @@ class Session:
     resume_ns: int = 0  # playback goes on after a stall at this much; 0: as at the start
     give_up_ns: int = 30_000_000_000  # a viewer who has waited so long while nothing worked leaves
     slow_ns: int = 0  # a segment that is not whole after so long is asked of the next OCA; 0: never
+    device: str = ""  # its name in the population's mix; empty: none
     max_kbps: int = 0  # the device shows no higher bitrate; 0: any
     probe: bool = False  # the OCAs of the list are asked for a little first, and the quickest is taken
     http: str = "1.1"  # or 2, where the server offers it
@@ -203,6 +204,20 @@ class Session:
     seeks: tuple[tuple[int, int], ...] = ()  # (after the start, to this position), ns
     abr_source: str = ""  # "module:class" of the algorithm; empty: ours of that kind
     abr_parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Background traffic between a server and some clients; `parameters` as those of a fault."""
+
+    kind: str
+    source: str  # "module:class" of its kind
+    clients: tuple[str, ...]
+    server: str
+    address: str  # of the server
+    at_ns: int
+    ends_ns: int
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +264,7 @@ class Job:
     traces: dict[str, Trace] = field(default_factory=dict)
     titles: tuple[Title, ...] = ()
     sessions: tuple[Session, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
     faults: tuple[Fault, ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
     captures: tuple[str, ...] = ()  # names of the links captured

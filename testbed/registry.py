@@ -17,7 +17,18 @@ from typing import Any
 
 from testbed.job import revive
 
-GROUPS = ("faults", "roles", "checks", "abrs", "daemons", "steering", "exports", "venues")
+GROUPS = (
+    "faults",
+    "roles",
+    "checks",
+    "abrs",
+    "arrivals",
+    "traffic",
+    "daemons",
+    "steering",
+    "exports",
+    "venues",
+)
 
 
 @cache

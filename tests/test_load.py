@@ -349,7 +349,10 @@ class Outage(Fault):
 @pytest.fixture
 def outage(monkeypatch):
     """A third party's fault, in place of ours."""
-    monkeypatch.setattr(registry, "kinds", lambda group: {"outage": Outage} if group == "faults" else {})
+    kinds = registry.kinds
+    monkeypatch.setattr(
+        registry, "kinds", lambda group: {"outage": Outage} if group == "faults" else kinds(group)
+    )
 
 
 def test_a_fault_of_a_third_party_is_read_by_its_fields(write, outage):

@@ -64,7 +64,7 @@ def test_a_torn_line_is_counted_and_left_out(tmp_path, line):
 
 def test_no_file_has_no_rows(tmp_path):
     found = records.read(tmp_path / "events.jsonl", 0)
-    assert found.rows == {"events": [], "requests": [], "playback": [], "links": []}
+    assert found.rows == {"events": [], "requests": [], "playback": [], "links": [], "traffic": []}
 
 
 def test_a_session_from_start_to_end():
@@ -77,12 +77,16 @@ def test_a_session_from_start_to_end():
         happened(5, "failover", **{"from": "s1", "to": "x1"}),
         happened(6.5, "resume"),
         happened(7, "segment", kbps=3000, oca="x1"),
-        happened(9, "end", outcome="completed", played_ns=6 * S),
+        happened(9, "end", outcome="completed", played_ns=6 * S, played_kbit=9600, reason=""),
     )
     assert row == {
         "session_id": "s0001", "client": "c1", "isp": "north", "title": "film", "start_ns": 0,
         "play_delay_ns": S // 2, "rebuffers": 1, "rebuffer_ns": 2_500_000_000, "played_ns": 6 * S,
         "mean_kbps": 1500.0, "switches": 1, "failovers": 1, "ocas": ["s1", "x1"], "outcome": "completed",
+            "reason": "", "start_failure": False, "abr": "bba", "device": "", "latency_ns": None,
+            "rebuffer_ratio": 2.5 / 8.5, "rebuffers_per_hour": 600.0, "bitrate_kbps": 1600.0,
+            # 4500 kbit/s, less changes of 2500, less 3000 times 2.5 s stalled and 0.5 s to the first frame
+            "qoe_lin": pytest.approx((4500 - 2500 - 3000 * 3) / 3 / 1000),
     }  # fmt: skip
 
 

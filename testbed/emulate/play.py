@@ -20,7 +20,7 @@ from testbed.emulate.timeline import Faults, Timeline
 from testbed.job import CONTENT, NODES, OUT, SECRETS, Job, Process
 from testbed.services.records import Records
 
-PLAYERS = "testbed.services.player:run"
+PLAYERS, BACKGROUND = "testbed.services.player:run", "testbed.emulate.background:run"
 S = 1_000_000_000
 _ALIGN_NS = 5 * S
 _PATIENCE_NS = 300 * S  # of the run's clock, for routing to settle
@@ -32,12 +32,14 @@ def run(job: Job) -> None:
     records = Records(f"{OUT}/events.jsonl")
     # libcurl looks when it is loaded; Wireshark decrypts what players and agents say with it.
     os.environ["SSLKEYLOGFILE"] = f"{OUT}/{SECRETS}"
-    network, capture, settled_ns = bring_up(job, out, PLAYERS, *(fault.source for fault in job.faults))
+    kinds = [each.source for each in job.faults] + [each.source for each in job.traffic]
+    network, capture, settled_ns = bring_up(job, out, PLAYERS, BACKGROUND, *kinds)
     processes = network.processes
     start = -(-time.time_ns() // S) * S  # the next whole second
     network.start_traces(start)
     _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
+    _start_traffic(job, network, processes, start)
     timeline = Timeline(start)
     capture.put_on(timeline, records)
     Faults(network, records).put_on(timeline)
@@ -47,6 +49,8 @@ def run(job: Job) -> None:
     end = time.time_ns()
     if job.sessions:
         processes.await_end("", "players")
+    if job.traffic:
+        processes.await_end("", "traffic")
     processes.stop_all()
     (out / "guest.json").write_text(json.dumps({
         "finished": True, "t0_unix_ns": start, "end_unix_ns": end, "settled_ns": settled_ns,
@@ -174,3 +178,19 @@ def _start_players(job: Job, network: Network, processes: Processes, start_unix_
         ],
     }  # fmt: skip
     processes.start_shared(Process(name="players", service=PLAYERS, config=config))
+
+
+def _start_traffic(job: Job, network: Network, processes: Processes, start_unix_ns: int) -> None:
+    """One process for all background traffic, which holds both ends of it."""
+    if not job.traffic:
+        return
+    traffic = []
+    for each in job.traffic:
+        clients = [(client, network.namespace(client)) for client in each.clients]
+        ends = (network.namespace(each.server), clients)
+        traffic.append({**dataclasses.asdict(each), "ends": ends})
+    config = {
+        "events": f"{OUT}/events.jsonl", "seed": job.seed,
+        "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns, "traffic": traffic,
+    }  # fmt: skip
+    processes.start_shared(Process(name="traffic", service=BACKGROUND, config=config))

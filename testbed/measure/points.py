@@ -59,7 +59,8 @@ def owners(job: Job) -> dict[str, str]:
     """The node that has each address of the job, loopbacks included."""
     found: dict[str, str] = {}
     for node in job.nodes:
-        for address in (node.address, *node.loopbacks, *(each.address for each in node.interfaces)):
+        own = (address for each in node.interfaces for address in (each.address, each.address6))
+        for address in (node.address, node.address6, *node.loopbacks, *own):
             if address:
                 found.setdefault(address.split("/")[0], node.name)
     return found

@@ -1,17 +1,20 @@
-"""What the guest wrote down becomes tables: events, requests, playback, link counters, sessions."""
+"""What the guest wrote down becomes tables: events, requests, playback, traffic, counters, sessions."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from testbed.job import Job, Session
 
 Row = dict[str, Any]
-NAMES = ("events", "requests", "playback", "links")
+NAMES = ("events", "requests", "playback", "links", "traffic")
+QOE_SWITCHING, QOE_REBUFFERING = 1.0, 3000.0  # λ; μ and μs in kbit/s
+_HOUR_NS = 3600 * 10**9
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ def _session(job: Job, session: Session, events: list[Row], end_ns: int) -> Row:
     end = _detail(last) if last else {}
     bitrates = [row["bitrate_kbps"] for row in by_kind["segment"]]
     used = [_detail(row).get("oca") for row in by_kind["segment"]]
+    outcome = end.get("outcome", "error")
+    played_ns = end.get("played_ns") or 0
+    rebuffer_ns = _stalled(events, last["t_ns"] if last else end_ns)
     return {
         "session_id": session.id,
         "client": session.client,
@@ -69,15 +75,39 @@ def _session(job: Job, session: Session, events: list[Row], end_ns: int) -> Row:
         "start_ns": session.start_ns,
         "play_delay_ns": None if started is None else started - session.start_ns,
         "rebuffers": len(by_kind["stall"]),
-        "rebuffer_ns": _stalled(events, last["t_ns"] if last else end_ns),
+        "rebuffer_ns": rebuffer_ns,
         "played_ns": end.get("played_ns"),
         # Segments of a title are equally long, so their mean is the mean over time.
         "mean_kbps": sum(bitrates) / len(bitrates) if bitrates else None,
+        "bitrate_kbps": end["played_kbit"] * 1e9 / played_ns if played_ns and "played_kbit" in end else None,
+        "rebuffer_ratio": rebuffer_ns / (rebuffer_ns + played_ns) if rebuffer_ns + played_ns else None,
+        "rebuffers_per_hour": len(by_kind["stall"]) * _HOUR_NS / played_ns if played_ns else None,
         "switches": len(by_kind["switch"]),
         "failovers": len(by_kind["failover"]),
         "ocas": list(dict.fromkeys(oca for oca in used if oca)),
-        "outcome": end.get("outcome", "error"),
+        "outcome": outcome,
+        "reason": end.get("reason", "" if end else "its player died"),
+        "start_failure": outcome == "error" and started is None,
+        "abr": session.abr,
+        "device": session.device,
+        "latency_ns": end.get("latency_ns"),
+        "qoe_lin": qoe_lin(bitrates, rebuffer_ns, None if started is None else started - session.start_ns),
     }
+
+
+def qoe_lin(bitrates_kbps: list[int], rebuffer_ns: int, play_delay_ns: int | None) -> float | None:
+    """The linear quality of experience a segment, in Mbit/s; None without a segment.
+
+    Yin et al., SIGCOMM 2015, equation 5 over the number of segments, with q the bitrate, λ = 1 and
+    μ = μs = 3000 kbit/s: the sum of bitrates, less that of their changes, less μ times the seconds stalled
+    and μs times those to the first frame.
+    """
+    if not bitrates_kbps:
+        return None
+    changes = sum(abs(after - before) for before, after in pairwise(bitrates_kbps))
+    waited_s = (rebuffer_ns + (play_delay_ns or 0)) / 1e9
+    total = sum(bitrates_kbps) - QOE_SWITCHING * changes - QOE_REBUFFERING * waited_s
+    return total / len(bitrates_kbps) / 1000
 
 
 def _stalled(events: list[Row], end_ns: int) -> int:
@@ -86,7 +116,7 @@ def _stalled(events: list[Row], end_ns: int) -> int:
     for row in events:
         if row.get("event") == "stall" and since is None:
             since = row["t_ns"]
-        elif row.get("event") == "resume" and since is not None:
+        elif row.get("event") in ("resume", "seek", "skip") and since is not None:
             total, since = total + row["t_ns"] - since, None
     return total if since is None else total + max(end_ns - since, 0)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.job import Job
-from testbed.measure import dns, packet_table, records, steering
+from testbed.measure import dns, packet_table, records, served, steering
 from testbed.measure.addresses import Addresses
 from testbed.measure.bgp import bgp
 from testbed.measure.connections import Connections, Keyed, keyed
@@ -98,6 +98,8 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     written = records.read(run / "events.jsonl", t0_unix_ns)
     for name in records.NAMES:
         rows[name] = _save_rows(folder, name, written.rows[name], "t_ns")
+    logged = served.served(run / "logs", t0_unix_ns, nodes)
+    rows["served"] = _save_rows(folder, "served", logged, "t_ns", "node", "request_id")
     sessions = records.sessions(job, written.rows["playback"], max(end_ns, job.duration_ns))
     rows["sessions"] = _save_rows(folder, "sessions", sessions, "start_ns", "session_id")
     rows["bgp"] = _save_rows(folder, "bgp", bgp(seen, addresses, nodes), "t_ns", "node", "peer")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, Strict
 
-from testbed.abrs import Abr
-from testbed.abrs.bba import Bba
 from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.model.captures import Captures
 from testbed.model.fields import Model, Name, SomeRate, SomeTime
-from testbed.model.kinds import OneOf, OrName
+from testbed.model.kinds import OneOf
+from testbed.model.workload import OneOfWorkload, Playback
 from testbed.refusal import Wrong
+from testbed.traffic import Traffic
 from testbed.units import Duration
 
 _SAMPLE_LEAST = Duration.parse("1ms")
@@ -37,30 +37,6 @@ class TitleSpec(Model):
     )
 
 
-class Arrivals(Model):
-    """When the clients of a population start, one after the other."""
-
-    every: Duration = Field(examples=["1s"])
-    first: Duration = Duration(0)
-
-
-class Playback(Model):
-    """Every client of a population plays a title."""
-
-    kind: Literal["playback"] = Field(examples=["playback"])
-    clients: str = Field(examples=["north.homes"], description="a population, as <isp>.<population>")
-    title: str = Field(examples=["film"])
-    abr: Annotated[Abr, OrName("abrs", Abr)] = Field(Bba(), description="how the player chooses its bitrate")
-    buffer: SomeTime = Field(
-        Duration.parse("30s"), description="the player stops fetching at this much video"
-    )
-    startup: SomeTime = Field(Duration.parse("2s"), description="playback starts at this much video")
-    timeout: SomeTime = Field(
-        Duration.parse("4s"), description="a request with no byte for so long has failed"
-    )
-    arrivals: Arrivals = Field(examples=["{every: 1s}"])
-
-
 class Scenario(Model):
     """A topology, what happens in it, and what must hold."""
 
@@ -73,10 +49,22 @@ class Scenario(Model):
         default_factory=dict, examples=["{oca-n1: [film]}"],
         description="the titles that an OCA holds at the start; one that is not named here holds all",
     )  # fmt: skip
-    workload: list[Playback] = Field(default_factory=list)
+    workload: list[Annotated[Playback | Traffic, OneOfWorkload("traffic", Traffic)]] = Field(
+        default_factory=list
+    )
     faults: list[Annotated[Fault, OneOf("faults", Fault)]] = Field(default_factory=list)
     captures: Captures = "all"
     checks: list[Annotated[Check, OneOf("checks", Check)]] = Field(default_factory=list)
     sample: Annotated[Duration, AfterValidator(_sample)] = Field(
         Duration.parse("1s"), description="how often the queues' counters are read"
     )
+
+    @property
+    def playbacks(self) -> list[tuple[int, Playback]]:
+        """Who plays what, each with its place in the workload."""
+        return [(place, each) for place, each in enumerate(self.workload) if isinstance(each, Playback)]
+
+    @property
+    def traffic(self) -> list[tuple[int, Traffic]]:
+        """What else goes on, each with its place in the workload."""
+        return [(place, each) for place, each in enumerate(self.workload) if isinstance(each, Traffic)]

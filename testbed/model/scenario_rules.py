@@ -11,13 +11,13 @@ from testbed.faults import Fault, LinkName, NodeName, OcaName, TitleName
 from testbed.model.breach import Breach, absent
 from testbed.model.captures import EVERY, CaptureSpec, entries
 from testbed.model.document import Location
-from testbed.model.scenario import Playback, Scenario, TitleSpec
+from testbed.model.scenario import Scenario, TitleSpec
 from testbed.model.topology import Topology
+from testbed.model.workload_rules import workload
 from testbed.refusal import near, quoted
 from testbed.units import show_duration, show_rate
 
 _SEGMENTS_MOST = 100_000
-_SESSIONS_MOST = 10_000
 
 
 def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
@@ -25,15 +25,10 @@ def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
     for name, title in scenario.titles.items():
         yield from _title(title, ("titles", name))
     yield from _content(scenario, topology)
-    sessions = 0
-    for place, playback in enumerate(scenario.workload):
-        yield from _playback(scenario, topology, playback, ("workload", place))
-        population = topology.populations.get(playback.clients) if topology else None
-        sessions += population.count if population else 0
-        if sessions > _SESSIONS_MOST:
-            what = f"with this one there are more than {_SESSIONS_MOST:,} sessions"
-            yield Breach(("workload", place), what, "delete it, or make populations smaller")
-            break
+    yield from workload(scenario, topology)
+    for place, each in scenario.traffic:
+        if topology is not None:
+            yield from _targets(scenario, topology, each, ("workload", place))
     for place, fault in enumerate(scenario.faults):
         yield from _times(scenario, fault, ("faults", place))
         if topology is not None:
@@ -81,50 +76,6 @@ def _title(title: TitleSpec, here: Location) -> Iterator[Breach]:
         if low >= high:
             what = f"{high.shown()} comes after {low.shown()}"
             yield Breach((*here, "bitrates", place), what, "write the bitrates rising, each once")
-
-
-def _playback(
-    scenario: Scenario, topology: Topology | None, playback: Playback, here: Location
-) -> Iterator[Breach]:
-    if playback.title not in scenario.titles:
-        there = scenario.titles
-        yield Breach((*here, "title"), *absent("title", playback.title, there, "describe it under titles:"))
-    if playback.startup > playback.buffer:
-        what = f"{playback.startup.shown()} never fits into a buffer of {playback.buffer.shown()}"
-        yield Breach((*here, "startup"), what, f"write at most {playback.buffer.shown()}")
-    arrivals = playback.arrivals
-    if arrivals.first >= scenario.duration:
-        what = f"{arrivals.first.shown()} is not before the scenario's end at {scenario.duration.shown()}"
-        yield Breach((*here, "arrivals", "first"), what, f"write less than {scenario.duration.shown()}")
-    if topology is None:
-        return
-    if topology.cdn is None:
-        what = "nobody serves what is played: the topology has no cdn"
-        yield Breach(here, what, "delete it, or describe a cdn: in the topology")
-        return
-    population = topology.populations.get(playback.clients)
-    if population is None:
-        there_are = topology.populations
-        otherwise = "write <isp>.<population>"
-        yield Breach(
-            (*here, "clients"), *absent("population of clients", playback.clients, there_are, otherwise)
-        )
-        return
-    last = arrivals.first + arrivals.every * (population.count - 1)
-    if arrivals.first < scenario.duration <= last:
-        fits = (scenario.duration - 1 - arrivals.first) // (population.count - 1)
-        what = (
-            f"the last of {population.count} clients would start at {show_duration(last)}, "
-            f"not before the scenario's end at {scenario.duration.shown()}"
-        )
-        hint = f"write at most {show_duration(_rounded(fits))}, or a longer duration"
-        yield Breach((*here, "arrivals", "every"), what, hint)
-
-
-def _rounded(ns: int) -> int:
-    """A duration cut to what one would write."""
-    scale = next((scale for scale in (10**9, 10**6, 10**3) if ns >= scale), 1)
-    return ns // scale * scale
 
 
 def _times(scenario: Scenario, fault: Fault, here: Location) -> Iterator[Breach]:

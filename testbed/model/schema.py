@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from testbed.model.link import LinkSpec
-from testbed.model.scenario import Arrivals, Playback, Scenario, TitleSpec
+from testbed.model.scenario import Scenario, TitleSpec
 from testbed.model.topology import (
     CDN,
     Access,
@@ -21,11 +21,11 @@ from testbed.model.topology import (
     Topology,
     Wire,
 )
+from testbed.model.workload import Playback
 
 __all__ = [
     "CDN",
     "Access",
-    "Arrivals",
     "Cdn",
     "Clients",
     "Defaults",

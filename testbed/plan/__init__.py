@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 from testbed import job as jobs
 from testbed import titles as titling
 from testbed.faults import Fault
-from testbed.job import Job, Session, Title
+from testbed.job import Job, Title
 from testbed.plan.blueprint import Blueprint
 from testbed.plan.capturing import capturing
 from testbed.plan.drawing import draw
+from testbed.plan.parameters import parameters
 from testbed.plan.pki import Authority
+from testbed.plan.playing import sessions
 from testbed.plan.shapes import collect
 from testbed.registry import kinds, source
-from testbed.roles import place
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from testbed.checks import Check
     from testbed.model.load import Loaded, LoadedTopology
     from testbed.model.schema import Scenario, Topology
+    from testbed.traffic import Traffic
 
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z: virtual clocks start here
 
@@ -36,7 +36,8 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
     captures, windows = capturing(scenario, tuple(blueprint.links))
     return dataclasses.replace(
-        job, duration_ns=int(scenario.duration), titles=titles, sessions=_sessions(scenario, blueprint),
+        job, duration_ns=int(scenario.duration), titles=titles, sessions=sessions(scenario, blueprint),
+        traffic=tuple(_traffic(each, blueprint, int(scenario.duration)) for _, each in scenario.traffic),
         faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
         checks=tuple(_check(check) for check in scenario.checks),
         captures=captures, windows=windows, sample_ns=int(scenario.sample),
@@ -83,52 +84,27 @@ def _title(scenario: Scenario, name: str) -> Title:
     )
 
 
-def _sessions(scenario: Scenario, blueprint: Blueprint) -> tuple[Session, ...]:
-    """Every viewer's playback: of each workload, one a client, in the order of their numbers."""
-    sessions: list[Session] = []
-    for playback in scenario.workload:
-        viewers = [
-            node for node in blueprint.by_role("client") if node.name.startswith(f"{playback.clients}.")
-        ]
-        for number, viewer in enumerate(viewers):
-            sessions.append(Session(
-                id=f"s{len(sessions) + 1:04d}", client=viewer.name, title=playback.title,
-                abr=playback.abr.kind, abr_source=source(type(playback.abr)),
-                abr_parameters=_parameters(playback.abr),
-                start_ns=int(playback.arrivals.first) + number * int(playback.arrivals.every),
-                buffer_ns=int(playback.buffer), startup_ns=int(playback.startup),
-                timeout_ns=int(playback.timeout),
-                resolver=blueprint.nodes[blueprint.network_of(viewer.name).resolver].address,
-                ca=place(viewer, "ca.pem"),
-            ))  # fmt: skip
-    return tuple(sessions)
+def _traffic(traffic: Traffic, blueprint: Blueprint, duration_ns: int) -> jobs.Traffic:
+    told = parameters(traffic)
+    at_ns, lasts_ns = told["at"], told["lasts"]
+    server = blueprint.nodes[traffic.server]
+    clients = [n.name for n in blueprint.by_role("client") if n.name.startswith(f"{traffic.clients}.")]
+    return jobs.Traffic(
+        kind=traffic.kind, source=source(type(traffic)), clients=tuple(clients), server=server.name,
+        address=server.address or server.address6, at_ns=at_ns,
+        ends_ns=duration_ns if lasts_ns is None else min(duration_ns, at_ns + lasts_ns), parameters=told,
+    )  # fmt: skip
 
 
 def _fault(number: int, fault: Fault) -> jobs.Fault:
-    parameters = _parameters(fault)
-    del parameters["at"], parameters["lasts"]
+    told = parameters(fault)
+    del told["at"], told["lasts"]
     return jobs.Fault(
         id=number, kind=fault.kind, at_ns=int(fault.at), lasts_ns=int(fault.lasts), target=fault.where(),
         source=source(type(fault)),
-        parameters=parameters,
+        parameters=told,
     )  # fmt: skip
 
 
 def _check(check: Check) -> dict[str, Any]:
-    return {"kind": check.kind} | _parameters(check)
-
-
-def _parameters(kind: DataclassInstance) -> dict[str, Any]:
-    """The parameters of a kind as JSON has them."""
-    return {field.name: _plain(getattr(kind, field.name)) for field in dataclasses.fields(kind)}
-
-
-def _plain(value: Any) -> Any:
-    """A parameter as JSON has it: quantities lose their class and keep their number."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(item) for name, item in dataclasses.asdict(value).items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return int(value) if isinstance(value, int) else float(value)
+    return {"kind": check.kind} | parameters(check)

@@ -69,8 +69,8 @@ pid {place(node, "nginx.pid")};
 error_log stderr notice;
 events {{ worker_connections 4096; }}
 http {{
-  log_format access escape=json '{{"t":"$msec","client":"$remote_addr","request":"$request","status":$status,'
-    '"body_bytes":$body_bytes_sent,"bytes":$bytes_sent,"request_id":"$http_x_request_id",'
+  log_format access escape=json '{{"t":"$msec","client":"$remote_addr","port":$remote_port,'
+    '"request":"$request","status":$status,"body_bytes":$body_bytes_sent,"bytes":$bytes_sent,"request_id":"$http_x_request_id",'
     '"time_s":$request_time,"tls":"$ssl_protocol","protocol":"$server_protocol","connection":$connection,'
     '"range":"$http_range"}}';
   access_log {access} access;

@@ -282,6 +282,7 @@ def libraries(job: Job, *more: str) -> list[Path]:
     """Our own code with that of services and faults from outside, and what it needs of others."""
     named = {process.service for node in job.nodes for process in node.processes if process.service}
     named |= {fault.source for fault in job.faults}
+    named |= {each.source for each in job.traffic}
     named |= {session.abr_source for session in job.sessions if session.abr_source}
     outside = {name.partition(":")[0].partition(".")[0] for name in named} - {"testbed"}
     ours = seal(["testbed", *sorted(outside)], f"{LIBRARY}/ours")
