@@ -176,6 +176,7 @@ def test_whatever_an_oca_lacks_the_next_one_serves(stage, url, error):
     stage.play(title=dataclasses.replace(TITLE, segment_bytes=((400_000, 400_000),) * 3))
     assert stage.end()["outcome"] == "completed"
     assert stage.requests[1]["error"] == error
+    assert (stage.requests[1]["sport"] or 1) > 0
     (failover,) = stage.events("failover")
     assert failover["detail"]["error"] == error
     assert [row["oca"] for row in stage.requests] == ["steering", "oca-n1", *["oca-ix1"] * 3]

@@ -227,7 +227,7 @@ class Client:
         if self._flow is not None:
             self._flow.carried += self._size
         connect_ns = tls_ns = 0
-        connected = bool(info(pycurl.CONNECT_TIME_T)) or not info(pycurl.NUM_CONNECTS)
+        port = max(0, info(pycurl.LOCAL_PORT))  # -1 where nothing was connected
         if info(pycurl.NUM_CONNECTS):
             named_us, connected_us = info(pycurl.NAMELOOKUP_TIME_T), info(pycurl.CONNECT_TIME_T)
             connect_ns = max(0, connected_us - named_us) * 1000
@@ -242,8 +242,8 @@ class Client:
             first_byte_ns=info(pycurl.STARTTRANSFER_TIME_T) * 1000,
             total_ns=end_ns - start_ns,
             error=error,
-            address=info(pycurl.PRIMARY_IP) if connected else "",
-            port=info(pycurl.LOCAL_PORT) if connected else 0,
+            address=info(pycurl.PRIMARY_IP) if port else "",
+            port=port,
             http=_TOLD.get(info(pycurl.INFO_HTTP_VERSION), ""),
         )
 
