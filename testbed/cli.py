@@ -15,6 +15,7 @@ import testbed
 from testbed.commands import (
     check,
     doctor,
+    explain,
     export,
     graph,
     import_,
@@ -79,7 +80,7 @@ def _testbed(
 
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
-    export.export,
+    explain.explain, export.export,
     steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)

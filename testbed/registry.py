@@ -27,6 +27,7 @@ GROUPS = (
     "daemons",
     "steering",
     "exports",
+    "aftermath",
     "venues",
 )
 

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from testbed.impairments import shown
-from testbed.report import summary, timeline, topology
+from testbed.report import aftermath, summary, timeline, topology
 from testbed.report.story import Story
 from testbed.report.summary import counted
 from testbed.units import show_duration
@@ -23,6 +23,10 @@ TIMELINE = (
 TOPOLOGY = (
     "A frame is a network (AS); hosts stand with the router they hang on. ⚡ marks what a fault struck."
     " Labels are rate and one-way delay."
+)
+AFTERMATH = (
+    "Each dot is a step that packets or records show, by the time since the fault: tenfold from mark to mark."
+    " A line leads to the last of several. A packet is named as capture#frame."
 )
 PAGE = """<!doctype html>
 <html lang="en">
@@ -52,6 +56,7 @@ def render(story: Story) -> str:
     sections = [
         _section("Checks", _checks(story), "What the scenario demands, and what was measured."),
         _section("Faults", _faults(story), "What was broken, and whether packets and routes prove it."),
+        _section("What came of it", aftermath.draw(story), AFTERMATH),
         _section("Timeline", timeline.draw(story), TIMELINE),
         _section(
             "Topology",

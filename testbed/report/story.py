@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testbed import registry
+from testbed import aftermath, registry
+from testbed.aftermath import Aftermath
 from testbed.job import Job
 from testbed.verdict import Judgement
 
@@ -45,6 +46,7 @@ class Story:
     moments: dict[str, list[Moment]] = field(default_factory=dict)  # by session
     requests: list[Request] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    aftermaths: list[Aftermath] = field(default_factory=list)
 
     @property
     def ocas(self) -> list[str]:
@@ -85,4 +87,5 @@ def read(run: Path) -> Story:
             )
         ],
         events=tables.frame("select * from events").to_dicts(),
+        aftermaths=aftermath.explain(tables),
     )

@@ -1,0 +1,324 @@
+"""What came of a fault is told from the tables alone: each kind of step on rows made for it."""
+
+import dataclasses
+import json
+
+import made
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from testbed import aftermath, registry
+from testbed.cli import app
+from testbed.job import Fault
+from testbed.measure.schema import TABLES
+from testbed.measure.tables import Tables
+from testbed.report import aftermath as drawing
+from testbed.report import story
+
+S, MS = made.S, 10**6
+OCA, OTHER, HOME = "10.0.0.6", "10.0.0.7", "10.0.0.13"
+LINK = "oca-n1--north.core"
+FIN, RST = 1, 4
+ADDRESSES = {"oca-n1": OCA, "oca-x1": OTHER, "north.homes.1": HOME}
+OTHERS = ("bgp", "steering", "flows", "hops")  # tables that made.run leaves out
+
+
+def packet(t_s, link=LINK, node="oca-n1", **given):
+    row = {
+        "t_ns": round(t_s * S), "node": node, "interface": "eth0", "link": link, "direction": "out",
+        "src": OCA, "dst": HOME, "proto": "tcp", "sport": 443, "dport": 50_000, "flow_id": 1, "tcp_flags": 16,
+        "tcp_len": 100, "tcp_seq": round(t_s * 1000), "retransmission": False,
+    }  # fmt: skip
+    return row | given
+
+
+def flow(number=1, link=LINK, start_s=0, end_s=30, **given):
+    row = {
+        "flow_id": number, "link": link, "client": "north.homes.1", "server": "oca-n1", "proto": "tcp",
+        "start_ns": start_s * S, "end_ns": end_s * S,
+    }  # fmt: skip
+    return row | given
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Makes a run of such rows, and tells the steps of one stage as (seconds after, where, what, packets)."""
+
+    def told(stage=None, faults=None, **rows):
+        planned = made.job(faults=faults or made.job().faults)
+        nodes = [
+            dataclasses.replace(
+                node, address=ADDRESSES.get(node.name, node.address), forwards=node.role == "router"
+            )
+            for node in planned.nodes
+        ]
+        given = {"requests": [], "playback": [], "packets": []} | rows
+        others = {name: given.pop(name) for name in OTHERS if name in given}
+        run = made.run(tmp_path / "run", dataclasses.replace(planned, nodes=tuple(nodes)), **given)
+        for name, made_of in others.items():
+            table = pa.Table.from_pylist(made_of, TABLES[name].arrow)
+            pq.write_table(table, run / "tables" / f"{name}.parquet")
+        found = aftermath.explain(Tables(run))
+        assert [step.t_ns for step in found[0].steps] == sorted(step.t_ns for step in found[0].steps)
+        return [
+            ((step.t_ns - each.at_ns) / S, step.where, step.what, step.shown)
+            for each in found for step in each.steps if stage in (None, step.stage)
+        ]  # fmt: skip
+
+    return told
+
+
+def struck_link(at_s=10, lasts_s=10, number=1):
+    return Fault(
+        id=number, kind="link-down", source="testbed.faults.link_down:LinkDown", at_ns=at_s * S,
+        lasts_ns=lasts_s * S, target="north.core--oca-n1", parameters={"link": "north.core--oca-n1"},
+    )  # fmt: skip
+
+
+def test_only_what_the_timeline_wrote_is_told_where_nothing_else_shows(told):
+    assert told() == [
+        (0, "oca-n1", "oca-crash is in force", ""),
+        (10, "oca-n1", "oca-crash ends", ""),
+        (10, "oca-n1", "oca-crash is undone: state as before", ""),
+    ]
+
+
+def test_a_fault_that_never_began_has_no_steps(told):
+    assert told(events=made.happened((-1, "planned"))) == []
+
+
+def test_a_link_that_falls_silent_and_speaks_again(told):
+    packets = [packet(t) for t in (1, 9.5, 10.004, 20.5, 21)]
+    assert told("carrier", (struck_link(),), packets=packets) == [
+        (0.004, LINK, "carries nothing any more after this packet", "oca-n1.eth0#3"),
+        (10.5, LINK, "carries packets again, this one first", "oca-n1.eth0#4"),
+    ]
+
+
+def test_a_link_that_carries_on_is_not_silent(told):
+    assert told("carrier", (struck_link(),), packets=[packet(t) for t in (1, 9, 15, 25)]) == []
+
+
+def test_bfd_that_stops_is_told_with_its_last_packet(told):
+    heard = {"proto": "udp", "dport": 3784, "sport": 49152, "flow_id": None, "tcp_len": None}
+    both = [packet(n / 10, **heard) for n in range(100, 0, -1)][::-1]
+    other = [packet(n / 10, link="oca-x1--north.core", node="oca-x1", src=OTHER, **heard) for n in range(300)]
+    assert told("bfd", packets=both + other) == [
+        (0, LINK, "BFD of oca-n1 falls silent; detection takes 300 ms", "oca-n1.eth0#100")
+    ]
+
+
+def test_bgp_is_told_by_router_and_peer_while_struck_and_after(told):
+    def heard(t_s, kind, prefix=None, node="north.core", peer="oca-n1", path=None):
+        return {
+            "t_ns": round(t_s * S), "node": node, "peer": peer, "kind": kind, "prefix": prefix,
+            "as_path": path,
+        }  # fmt: skip
+
+    bgp = [
+        heard(5, "withdraw", "10.9.0.0/16"),
+        heard(10.02, "closed"),
+        heard(10.03, "withdraw", "10.1.0.0/16", "north.edge", "north.core"),
+        heard(10.04, "withdraw", "10.2.0.0/16", "north.edge", "north.core"),
+        heard(14, "keepalive"),
+        heard(21, "announce", "10.1.0.0/16", "north.edge", "north.core", "64500"),
+    ]
+    packets = [packet(10), packet(10.02, sport=179), packet(10.03, sport=40000, dport=179)]
+    assert told("bgp", bgp=bgp, packets=packets) == [
+        (0.02, "north.core", "the session with oca-n1 is closed", "oca-n1.eth0#2"),
+        (0.03, "north.edge", "north.core withdraws 10.1.0.0/16 and 1 more", "oca-n1.eth0#3"),
+        (11, "north.edge", "north.core announces 10.1.0.0/16, AS path 64500", ""),
+    ]
+
+
+def test_forwarding_changes_where_packets_take_another_link_and_changes_back(told):
+    def sent(t_s, link, dst=HOME):
+        return packet(t_s, link, "north.core", interface=link.partition("--")[0], dst=dst)
+
+    a, b = "north.homes.1--north.core", "north.homes.2--north.core"
+    packets = [
+        sent(1, a),
+        sent(9, a),
+        sent(9.5, b, OTHER),
+        sent(12, b),
+        sent(13, b),
+        sent(22, a),
+        sent(23, b, OTHER),
+    ]
+    packets.sort(key=lambda row: row["interface"])
+    assert told("forwarding", packets=packets) == [
+        (
+            2,
+            "north.core",
+            f"sends what goes to north.homes.1 by {b}, no longer by {a}",
+            "north.core.north.homes.2#2",
+        ),
+        (
+            12,
+            "north.core",
+            f"sends what goes to north.homes.1 by {a}, no longer by {b}",
+            "north.core.north.homes.1#3",
+        ),
+    ]
+
+
+def test_delay_and_loss_over_a_struck_link(told):
+    def hop(t_s, delay_ms):
+        received = None if delay_ms is None else round(t_s * S) + delay_ms * MS
+        return {
+            "link": LINK, "from": "oca-n1", "to": "north.core", "sent_ns": round(t_s * S),
+            "received_ns": received, "delay_ns": None if received is None else delay_ms * MS,
+            "lost": received is None,
+        }  # fmt: skip
+
+    hops = [hop(1, 5), hop(2, 5), hop(11, None), hop(12, 80), hop(13, 80), hop(25, 5)]
+    faults = (dataclasses.replace(struck_link(), kind="link-impair"),)
+    assert told("path", faults, hops=hops, packets=[packet(12.08)]) == [
+        (2, LINK, "from oca-n1: delay 5 → 80 ms (median), 1 of 3 packets lost", "oca-n1.eth0#1")
+    ]
+
+
+def test_steering_that_says_something_else_to_whom(told):
+    def decision(number, t_s, client, *ocas):
+        return [
+            {
+                "t_ns": round(t_s * S), "decision": number, "client": client, "address": HOME,
+                "title": "film", "oca": oca, "place": place,
+            }
+            for place, oca in enumerate(ocas, start=1)
+        ]  # fmt: skip
+
+    one, two = "north.homes.1", "north.homes.2"
+    rows = [
+        *decision(1, 1, one, "oca-n1", "oca-x1"), *decision(2, 2, two, "oca-n1", "oca-x1"),
+        *decision(3, 12, one, "oca-x1"), *decision(4, 13, two, "oca-x1"), *decision(5, 14, two, "oca-x1"),
+    ]  # fmt: skip
+    assert told("steering", steering=rows) == [
+        (2, "steering", f"tells {one} and 1 more: oca-x1; before it was oca-n1, oca-x1", "")
+    ]
+
+
+def test_tcp_closes_resets_sends_again_and_backs_off(told):
+    again = {"tcp_seq": 7, "retransmission": True}
+    packets = [
+        packet(9.9, tcp_seq=7),
+        packet(10.001, tcp_flags=FIN | 16, tcp_len=0),
+        packet(10.2, **again), packet(10.6, **again), packet(11.4, **again),
+        packet(12, tcp_flags=RST, tcp_len=0),
+        packet(12.5, tcp_flags=RST, flow_id=2, src=OTHER),  # another connection
+    ]  # fmt: skip
+    rows = {"packets": packets, "flows": [flow(), flow(2, "oca-x1--north.core", server="oca-x1")]}
+    assert told("tcp", **rows) == [
+        (0.001, "oca-n1", "closes a connection", "oca-n1.eth0#2"),
+        (
+            0.2, "oca-n1", "backs off on a connection: one segment sent 4 times, 0.3 0.4 0.8 s apart",
+            "oca-n1.eth0#3",
+        ),
+        (0.2, "oca-n1", "sends 1 segment of a connection again", "oca-n1.eth0#3"),
+        (2, "oca-n1", "resets a connection", "oca-n1.eth0#6"),
+    ]  # fmt: skip
+
+
+def test_requests_fail_and_bytes_come_again(told):
+    def asked(t_s, oca, error="", took_s=0.1):
+        return {
+            "t_ns": round(t_s * S), "session_id": "s0001", "client": "north.homes.1", "oca": oca,
+            "error": error, "request_id": f"r{t_s}", "first_byte_ns": 0 if error else 50 * MS,
+            "total_ns": round(took_s * S),
+        }  # fmt: skip
+
+    requests = [
+        asked(9.8, "oca-n1", "connection lost", 0.7), asked(10.5, "steering"), asked(10.7, "oca-x1"),
+        asked(14, "oca-x1"),
+    ]  # fmt: skip
+    packets = [packet(10.74, "north.homes.1--north.core", "north.homes.1", src=OTHER)]
+    assert told("requests", requests=requests, packets=packets) == [
+        (0.5, "north.homes.1", "1 request of 1 session fails at oca-n1: connection lost", ""),
+        (
+            0.75, "north.homes.1", "has bytes again, from oca-x1 (r10.7); the longest gap 0.250 s",
+            "north.homes.1.eth0#1",
+        ),
+    ]  # fmt: skip
+
+
+def test_viewers_fail_over_stall_and_give_up(told):
+    playback = [
+        made.moment(5, "s0001", "stall", 400, 0),  # before the fault
+        made.moment(11, "s0002", "stall", 400, 0), made.moment(11.5, "s0002", "resume", 400, 4),
+        made.moment(12, "s0001", "failover", 400, 1, **{"from": "oca-n1", "to": "oca-x1"}, took_ns=120 * MS),
+        made.moment(13, "s0002", "failover", 400, 1, **{"from": "oca-n1", "to": "oca-x1"}, took_ns=340 * MS),
+        made.moment(20, "s0001", "end", 400, 0, outcome="completed"),
+        made.moment(21, "s0002", "end", 400, 0, outcome="error"),
+    ]  # fmt: skip
+    assert told("player", playback=playback) == [
+        (1, "north.homes.2", "s0002: the picture stands still", ""),
+        (1.5, "north.homes.2", "s0002: plays on", ""),
+        (
+            2,
+            "north.homes.1",
+            "s0001 and 1 more: fails over from oca-n1 to oca-x1; the slowest took 340 ms",
+            "",
+        ),
+        (11, "north.homes.2", "s0002: gives up", ""),
+    ]
+
+
+def test_what_comes_after_the_next_fault_is_told_there(told, tmp_path):
+    faults = (struck_link(10, 2, 1), struck_link(15, 2, 2))
+    events = [
+        {"t_ns": t * S, "fault": n, "kind": "link-down", "target": "x", "phase": phase, "detail": ""}
+        for n, t, phase in ((1, 10, "began"), (1, 12, "ended"), (2, 15, "began"), (2, 17, "ended"))
+    ]
+    told(faults=faults, events=events, playback=[made.moment(16, "s0001", "stall", 400, 0)])
+    first, second = aftermath.explain(Tables(tmp_path / "run"))
+    assert (first.until_ns, first.cut_by) == (15 * S, 2)
+    assert "player" not in {step.stage for step in first.steps}
+    assert "player" in {step.stage for step in second.steps}
+    assert second.cut_by == 0
+    assert [each.fault.id for each in aftermath.explain(Tables(tmp_path / "run"), 2)] == [2]
+
+
+def test_every_stage_has_its_place_in_the_order_of_causes():
+    assert set(registry.kinds("aftermath")) == set(aftermath.ORDER)
+
+
+def test_the_command_prints_and_answers_in_json(tmp_path):
+    run = made.run(tmp_path / "run")
+    said = CliRunner().invoke(app, ["explain", str(run), "--fault", "1", "-f", "json"])
+    assert said.exit_code == 0
+    [fault] = json.loads(said.stdout)["faults"]
+    assert (fault["fault"], fault["at_ns"], fault["cut_by"]) == (1, 10 * S, None)
+    [player] = [step for step in fault["steps"] if step["stage"] == "player"]
+    assert (player["after_ns"], player["count"], player["where"]) == (1_500_000_000, 2, "north.homes.1")
+    shown = CliRunner().invoke(app, ["explain", str(run)])
+    assert "fault 1: oca-crash oca-n1 at 10s" in shown.stdout
+    assert "+1.50 s" in shown.stdout
+    refused = CliRunner().invoke(app, ["explain", str(run), "--fault", "7"])
+    assert refused.exit_code == 2
+    assert "has no fault 7; there are 1" in refused.stderr
+
+
+def test_a_run_without_faults_says_so(tmp_path):
+    run = made.run(tmp_path / "run", made.job(faults=()), events=[])
+    assert CliRunner().invoke(app, ["explain", str(run)]).stdout == "nothing was broken in this run\n"
+
+
+@pytest.mark.parametrize(
+    ("after_ns", "percent"), [(0, 1), (10**5, 1), (10**7, 50), (10**9, 99), (10**12, 99)]
+)
+def test_the_axis_is_logarithmic(after_ns, percent):
+    assert drawing.place(after_ns, 10**9) == percent
+
+
+def test_the_report_draws_a_lane_for_each_stage(tmp_path):
+    from testbed import pipeline
+
+    run = made.run(tmp_path / "made" / "one")
+    pipeline.judge(run)
+    text = drawing.draw(story.read(run))
+    for stage in ("fault", "requests", "player"):
+        assert f"<b>{stage}</b>" in text
+    assert "⚡1 oca-crash oca-n1 at 10 s" in text
+    assert text.count('class="dot"') == text.count("<tr><td")
