@@ -32,7 +32,7 @@ def query(
 ) -> None:
     """Ask the tables of a run in SQL.
 
-    They are events, packets, flows, hops, links, bgp, dns, requests, steering, playback, sessions and
+    They are events, packets, flows, hops, links, bgp, dns, requests, steering, fill, playback, sessions and
     captures.
     Times are t_ns, nanoseconds since the scenario's start.
 

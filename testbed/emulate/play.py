@@ -37,6 +37,7 @@ def run(job: Job) -> None:
     processes = network.processes
     start = -(-time.time_ns() // S) * S  # the next whole second
     network.start_traces(start)
+    Path(NODES, "started").write_text(str(start))
     _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
     _start_traffic(job, network, processes, start)

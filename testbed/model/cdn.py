@@ -1,4 +1,4 @@
-"""How the CDN steers, as one may write it."""
+"""How the CDN steers and fills, as one may write it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, Strict
 
 from testbed import registry
-from testbed.model.fields import Model, SomeTime
+from testbed.model.fields import Model, SomeRate, SomeSize, SomeTime
 from testbed.refusal import Wrong, quoted, suggestion
-from testbed.units import Duration, Share
+from testbed.units import Duration, Rate, Share
 
 
 def _policy(name: str) -> str:
@@ -48,6 +48,45 @@ Degrees = Annotated[float, Strict(False)]
 Location = Annotated[list[Degrees], Field(min_length=2, max_length=2), AfterValidator(_location)]
 Criterion = Literal["prefix", "site", "path", "med", "distance"]
 Hashed = Literal["title", "client"]
+
+
+class Window(Model):
+    """When OCAs fill."""
+
+    at: Duration = Field(examples=["2h"], description="since the scenario's start")
+    lasts: SomeTime = Field(examples=["12h"])
+    every: SomeTime | None = Field(default=None, examples=["24h"], description="once only if not given")
+
+
+class Fill(Model):
+    """How OCAs come to hold what their cluster's manifest names."""
+
+    windows: list[Window] = Field(min_length=1, examples=["[{at: 0s, lasts: 60s}]"])
+    rate: SomeRate = Field(
+        default=Rate.parse("1.2gbit"), description="the most that an OCA fetches at: Open Connect's own limit"
+    )
+    manifests: dict[str, list[str]] = Field(
+        default_factory=dict, examples=["{north.core: [film]}"],
+        description="titles by cluster, the most popular first; a cluster that is not named here wants all",
+    )  # fmt: skip
+    popularity: list[str] = Field(
+        default_factory=list, examples=["[film, clip]"],
+        description="the order in which titles are wanted where no manifest says; theirs in this file else",
+    )  # fmt: skip
+    capacity: SomeSize | None = Field(
+        default=None, examples=["100GB"],
+        description="of a cluster: it wants the most popular titles that fit, one after the other",
+    )  # fmt: skip
+    masters: int = Field(
+        default=1, ge=1, description="OCAs of each cluster that fetch from outside without waiting"
+    )
+    wait: SomeTime = Field(
+        default=Duration.parse("30s"),
+        description="between the steps of the escalation: peers of the cluster, other OCAs, the origin",
+    )
+    retry: SomeTime = Field(
+        default=Duration.parse("2s"), description="between attempts where none is allowed"
+    )
 
 
 class Steering(Model):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, Strict
 from testbed.checks import Check
 from testbed.faults import Fault
 from testbed.model.captures import Captures
+from testbed.model.cdn import Fill
 from testbed.model.fields import Model, Name, SomeRate, SomeTime
 from testbed.model.kinds import OneOf
 from testbed.model.workload import OneOfWorkload, Playback
@@ -49,6 +50,7 @@ class Scenario(Model):
         default_factory=dict, examples=["{oca-n1: [film]}"],
         description="the titles that an OCA holds at the start; one that is not named here holds all",
     )  # fmt: skip
+    fill: Fill | None = Field(None, examples=["{windows: [{at: 0s, lasts: 60s}]}"])
     workload: list[Annotated[Playback | Traffic, OneOfWorkload("traffic", Traffic)]] = Field(
         default_factory=list
     )

@@ -25,6 +25,7 @@ def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
     for name, title in scenario.titles.items():
         yield from _title(title, ("titles", name))
     yield from _content(scenario, topology)
+    yield from _fill(scenario, topology)
     yield from workload(scenario, topology)
     for place, each in scenario.traffic:
         if topology is not None:
@@ -49,6 +50,31 @@ def _content(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
             if title not in scenario.titles:
                 otherwise = "describe it under titles:"
                 yield Breach(("content", oca, place), *absent("title", title, scenario.titles, otherwise))
+
+
+def _fill(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
+    if scenario.fill is None:
+        return
+    named: list[tuple[Location, str]] = [
+        (("fill", "popularity", place), title) for place, title in enumerate(scenario.fill.popularity)
+    ]
+    clusters = {oca.cluster or oca.at for oca in topology.ocas.values()} if topology else set[str]()
+    for cluster, titles in scenario.fill.manifests.items():
+        if topology is not None and cluster not in clusters:
+            said = absent("cluster of OCAs", cluster, sorted(clusters), "write the router of an OCA")
+            yield Breach(("fill", "manifests", cluster), *said, on_key=True)
+        named += [(("fill", "manifests", cluster, place), title) for place, title in enumerate(titles)]
+    for where, title in named:
+        if title not in scenario.titles:
+            yield Breach(where, *absent("title", title, scenario.titles, "describe it under titles:"))
+    for place, window in enumerate(scenario.fill.windows):
+        here: Location = ("fill", "windows", place)
+        if window.at >= scenario.duration:
+            what = f"{window.at.shown()} is not before the scenario's end at {scenario.duration.shown()}"
+            yield Breach((*here, "at"), what, f"write less than {scenario.duration.shown()}")
+        if window.every is not None and window.every <= window.lasts:
+            what = f"{window.every.shown()} is no longer than the window of {window.lasts.shown()}"
+            yield Breach((*here, "every"), what, "write a longer time, or one window without every")
 
 
 def _title(title: TitleSpec, here: Location) -> Iterator[Breach]:

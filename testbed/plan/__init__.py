@@ -32,6 +32,7 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     scenario, topology = loaded.scenario, loaded.topology
     titles = tuple(_title(scenario, name) for name in scenario.titles)
     blueprint = draw(topology, titles, Authority(scenario.seed, EPOCH_NS))
+    blueprint.fill = scenario.fill
     blueprint.content.update({oca: tuple(names) for oca, names in scenario.content.items()})
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
     captures, windows = capturing(scenario, tuple(blueprint.links))

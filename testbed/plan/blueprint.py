@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from testbed.job import Link, Node, Title
+from testbed.model.cdn import Fill
 from testbed.model.prefixes import LanName
 from testbed.model.schema import Topology
 from testbed.model.topology import Cdn
@@ -57,6 +58,7 @@ class Blueprint:
     neighbors: dict[str, list[Neighbor]] = field(default_factory=dict)
     lan_of: dict[str, Lan] = field(default_factory=dict)  # by link, of those with an end on a LAN
     populations: dict[str, Population] = field(default_factory=dict)  # as a scenario names them
+    fill: Fill | None = None  # how OCAs come to hold what they do not at the start
     content: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of OCAs that do not hold all titles
     homes: dict[str, str] = field(default_factory=dict)  # the network of every node that is in one
 

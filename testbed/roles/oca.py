@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testbed.job import Node, Process
+from testbed.job import CONTENT, NODES, OUT, Node, Process
+from testbed.plan.filling import files_of
 from testbed.roles import Equipment, Role, place
 from testbed.roles.origin import Serving, web_server
 from testbed.roles.router import routed
@@ -49,7 +50,35 @@ class Oca(Role):
                 "health": {"address": node.address, "port": 443},
             },
         )
+        fill = (_fill(agent, plan),) if plan.fill else ()
         return Equipment(
-            {**web.files, **routing.files}, (*web.processes, *routing.processes, agent),
+            {**web.files, **routing.files}, (*web.processes, *routing.processes, agent, *fill),
             titles=plan.titles_on(node.name), sysctls=web.sysctls,
         )  # fmt: skip
+
+
+def _fill(agent: Process, plan: Blueprint) -> Process:
+    """What fetches the titles of the manifest that are not on the box; it asks as the agent does."""
+    assert plan.fill is not None
+    shared = ("oca", "content", "resolver", "ca", "steering_host", "seed")
+    return Process(
+        name="fill",
+        service="testbed.services.fill:run",
+        needs_routes=True,
+        config={
+            **{key: agent.config[key] for key in shared},
+            "titles": files_of(plan),
+            "store": CONTENT,
+            "started": f"{NODES}/started",
+            "events": f"{OUT}/events.jsonl",
+            "windows": [
+                {
+                    "at_ns": int(window.at), "lasts_ns": int(window.lasts),
+                    "every_ns": None if window.every is None else int(window.every),
+                }
+                for window in plan.fill.windows
+            ],
+            "rate_bps": int(plan.fill.rate),
+            "retry_ns": int(plan.fill.retry),
+        },
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from testbed.job import Node, Process
+from testbed.plan.filling import cluster, manifests
 from testbed.registry import kinds, source
 from testbed.roles import Equipment, Role, place
 
@@ -51,6 +52,13 @@ class Steering(Role):
                 "ttl_s": int(cdn.steering.ttl) / 1e9,
                 "stale_ns": int(cdn.stale),
                 "shed": float(cdn.steering.shed),
+                "fill": {
+                    "manifests": manifests(plan),
+                    "masters": plan.fill.masters,
+                    "wait_ns": int(plan.fill.wait),
+                }
+                if plan.fill
+                else None,
             },
             ready="tcp:443",
         )
@@ -64,7 +72,7 @@ def _site(oca: Node, plan: Blueprint) -> dict[str, Any]:
     spec = plan.topology.ocas[oca.name]
     isp = plan.topology.isps.get(oca.isp)
     return {
-        "cluster": spec.cluster or spec.at,
+        "cluster": cluster(oca.name, plan),
         "embedded": bool(oca.isp),
         "via": {} if oca.isp else _via(spec.at, plan),
         "weight": spec.weight,

@@ -13,6 +13,7 @@ There is no clock and no network in it, so that a decision can be had again from
     ttl_s           how long a client may use the list
     stale_ns        an OCA whose last report is as old gets no clients
     shed            nor does one whose load is this share of its capacity or more
+    fill            {"manifests": {cluster: [title]}, "masters": count, "wait_ns"}; None: nothing is filled
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from testbed.registry import sourced
 from testbed.services import ranking
 from testbed.services.ranking import Choice, Limits, Report
 from testbed.steering import Location, Policy, Query, Site
+
+_TO_THE_ORIGIN = 2  # steps of the escalation
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,49 @@ class ControlPlane:
         if not urls:
             answer["error"] = f"nobody can serve {title} to {client}"
         return Decision(HTTPStatus.OK, answer, tuple(choices))
+
+    def manifest(self, oca: str) -> list[str]:
+        """The titles that an OCA is to hold, the most popular first; ValueError if there is no such OCA."""
+        self._must_know(oca)
+        fill = self._config.get("fill") or {"manifests": {}}
+        return list(fill["manifests"].get(self._sites[oca].cluster, ()))
+
+    def sources(self, oca: str, title: str, waited_ns: int, now_ns: int) -> list[dict[str, str]]:
+        """Where an OCA may fetch a title from, best first; ValueError if there is no such OCA.
+
+        A peer is of its own cluster. Another OCA, a tier, is one that learned a route to it; these come in
+        the policy's order. Fill masters, the first OCAs of each cluster by name, may ask a tier at once, and
+        the origin after one wait; the others leave the cluster one wait later.
+        """
+        self._must_know(oca)
+        report, fill = self.reports.get(oca), self._config.get("fill")
+        if report is None or not fill:
+            return []
+        address = ip_address(report.address)
+        choices = ranking.rank(
+            [each for name, each in self.reports.items() if name != oca], self._sites, self.policy,
+            Query(title, address, self._sites[oca].location), self._limits,
+            now_ns=now_ns, draining=frozenset(self.draining),
+        )  # fmt: skip
+        cluster = self._sites[oca].cluster
+        members = sorted(name for name, site in self._sites.items() if site.cluster == cluster)
+        steps = waited_ns // fill["wait_ns"] + (oca in members[: fill["masters"]])
+        name = quote(title)
+        found = [
+            {
+                "oca": choice.oca, "url": f"https://{choice.oca}.{self._config['zone']}/{name}/",
+                "kind": "peer" if self._sites[choice.oca].cluster == cluster else "tier",
+            }
+            for choice in choices
+            if choice.rank is not None
+        ]  # fmt: skip
+        found = [each for each in found if each["kind"] == "peer"] + [
+            each for each in found if each["kind"] == "tier" and steps >= 1
+        ]
+        if steps >= _TO_THE_ORIGIN:
+            url = f"https://origin.{self._config['zone']}/{name}/"
+            found.append({"oca": "origin", "url": url, "kind": "origin"})
+        return found
 
     def _location(self, client: IPv4Address | IPv6Address) -> Location | None:
         return next((place for prefix, place in self._places if client in prefix), None)

@@ -29,6 +29,7 @@ class Report:
     routes: tuple[Route, ...]
     connections: int = 0
     bps: float = 0.0  # sent since the report before
+    address: str = ""  # where it is reached
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], received_ns: int) -> Self:
@@ -46,6 +47,7 @@ class Report:
                 ),
                 connections=int(load.get("connections", 0)),
                 bps=float(load.get("bps", 0)),
+                address=str(document.get("address", "")),
             )
         except KeyError as missing:
             raise ValueError(f"the report has no {missing}") from None

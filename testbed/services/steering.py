@@ -7,6 +7,9 @@ GET /v1/steer?title=NAME   {"urls": [{"oca", "url"}], "ttl_s", "decision": [why]
                   placed OCA does not serve: "content miss", "health miss", "other miss", or nothing.
                   With an empty list comes an "error". 404: nobody has ever had that title; 503: no OCA
                   has reported yet.
+GET /v1/manifest?oca=NAME  {"titles": [name]}: what that OCA is to hold, the most popular first
+GET /v1/sources?oca=NAME&title=NAME&waited_ns=N   {"sources": [{"oca", "url", "kind"}]}: where it may fetch a
+                  title from that it has wanted for so long; kind is peer, tier or origin
 POST /v1/drain    an operator says {"oca", "draining": true or false}: it gets no new clients, or again some.
                   Those that it has go on. This outlives the process; all else is what the OCAs reported
                   since it started.
@@ -91,6 +94,19 @@ class Steering:
             )  # fmt: skip
         return decision
 
+    def manifest(self, oca: str) -> list[str]:
+        """The titles that an OCA is to hold."""
+        with self._lock:
+            return self._plane.manifest(oca)
+
+    def sources(self, oca: str, title: str, waited_ns: int, now_ns: int) -> list[dict[str, str]]:
+        """Where an OCA may fetch a title from."""
+        with self._lock:
+            found = self._plane.sources(oca, title, waited_ns, now_ns)
+            named = [f"{each['kind']} {each['oca']}" for each in found]
+            _log(unix_ns=now_ns, fill=oca, wants=title, waited_ns=waited_ns, sources=named)
+        return found
+
 
 class Server(ThreadingHTTPServer):
     """A thread for each connection; the TLS handshake is that thread's, so nobody waits for another's."""
@@ -128,12 +144,28 @@ class _Conversation(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Steer a client."""
         parts = urlsplit(self.path)
-        title = parse_qs(parts.query).get("title", [""])[0]
+        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        title = asked.get("title", "")
+        if parts.path in ("/v1/manifest", "/v1/sources"):
+            self._tell_of_fill(parts.path, asked)
+            return
         if parts.path != "/v1/steer" or not title:
             self._answer(HTTPStatus.NOT_FOUND, {"error": "ask for /v1/steer?title=NAME"})
             return
         decision = self.server.steering.steer(title, self.client_address[0], time.time_ns())
         self._answer(decision.status, decision.answer)
+
+    def _tell_of_fill(self, path: str, asked: Mapping[str, str]) -> None:
+        now_ns = time.time_ns()
+        try:
+            if path == "/v1/manifest":
+                self._answer(HTTPStatus.OK, {"titles": self.server.steering.manifest(asked["oca"])})
+            else:
+                waited_ns = int(asked.get("waited_ns", 0))
+                sources = self.server.steering.sources(asked["oca"], asked["title"], waited_ns, now_ns)
+                self._answer(HTTPStatus.OK, {"sources": sources})
+        except (KeyError, ValueError) as wrong:
+            self._answer(HTTPStatus.BAD_REQUEST, {"error": f"{path}: {wrong}"})
 
     def do_POST(self) -> None:
         """Take a report, or an operator's word."""
