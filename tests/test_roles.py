@@ -107,7 +107,7 @@ def plan():
             "ix.rs": neighbors("north.core", 64501, 2, "member"),
         },
         cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300),
-        titles=(), titles_on=lambda oca: (),
+        titles=(), titles_on=lambda oca: (), fill=None,
         topology=SimpleNamespace(
             ocas={"oca-n1": SimpleNamespace(congestion="bbr", pacing=6_000_000, max_connections=100)}
         ),
