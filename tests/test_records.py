@@ -64,7 +64,7 @@ def test_a_torn_line_is_counted_and_left_out(tmp_path, line):
 
 def test_no_file_has_no_rows(tmp_path):
     found = records.read(tmp_path / "events.jsonl", 0)
-    assert found.rows == {"events": [], "requests": [], "playback": [], "links": [], "traffic": []}
+    assert found.rows == {name: [] for name in records.NAMES}
 
 
 def test_a_session_from_start_to_end():
