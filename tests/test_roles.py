@@ -106,7 +106,9 @@ def plan():
             "oca-n1": neighbors("north.core", 64501, 3, "server"),
             "ix.rs": neighbors("north.core", 64501, 2, "member"),
         },
-        cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300),
+        cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300, ttl=300 * 10**9,
+            steering=SimpleNamespace(mode="list"),
+        ),
         titles=(), titles_on=lambda oca: (), fill=None,
         topology=SimpleNamespace(
             ocas={"oca-n1": SimpleNamespace(congestion="bbr", pacing=6_000_000, max_connections=100)}

@@ -39,7 +39,7 @@ def steer(
     folder = pipeline.find(run, out)
     job = Job.read(folder)
     t0_ns, t_ns = _moment(folder, at)
-    address = _address(job, client)
+    address = _address(folder, job, client, t0_ns + t_ns)
     service = next(
         (process for node in job.nodes for process in node.processes if process.name == "steering"), None
     )
@@ -72,12 +72,19 @@ def _moment(run: Path, at: str) -> tuple[int, int]:
         _refuse(f"--at: {wrong}")
 
 
-def _address(job: Any, client: str) -> str:
+def _address(run: Path, job: Any, client: str, until_ns: int) -> str:
+    """The address that a client asks from: of a node of both families that of its last question."""
     from ipaddress import ip_address
+
+    from testbed.measure.steering import told
 
     node = next((node for node in job.nodes if node.name == client), None)
     if node is not None:
-        return str(node.address or node.address6)
+        own = [address for address in (node.address, node.address6) if address]
+        asked = [
+            row["client"] for row in told(run) if row["unix_ns"] <= until_ns and row.get("client") in own
+        ]
+        return str(asked[-1] if asked else own[-1])
     try:
         return str(ip_address(client))
     except ValueError:

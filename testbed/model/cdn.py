@@ -31,6 +31,12 @@ def _location(place: list[float]) -> list[float]:
     return place
 
 
+def _seconds(time: Duration) -> Duration:
+    if time % 10**9:
+        raise Wrong(f"{time.shown()} is no whole number of seconds", "write for example 20s")
+    return time
+
+
 def _order(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
@@ -48,6 +54,9 @@ Degrees = Annotated[float, Strict(False)]
 Location = Annotated[list[Degrees], Field(min_length=2, max_length=2), AfterValidator(_location)]
 Criterion = Literal["prefix", "site", "path", "med", "distance"]
 Hashed = Literal["title", "client"]
+
+
+TimeToLive = Annotated[SomeTime, AfterValidator(_seconds)]
 
 
 class Window(Model):
@@ -106,6 +115,12 @@ class Steering(Model):
         default=["title", "client"], min_length=1, max_length=2, examples=["[title]"],
         description="what chooses among equals, by weighted rendezvous hashing",
     )  # fmt: skip
+    mode: Literal["list", "dns"] = Field(
+        default="list",
+        description="list: a client is told names of OCAs, in order; dns: one name for all of them, "
+        "<title>.edge.<zone>, whose address is that of the OCA which is best for the resolver that asks",
+    )
+    dns_ttl: TimeToLive = Field(default=Duration.parse("20s"), description="how long such an address is good")
     ttl: SomeTime = Field(default=Duration.parse("30s"), description="how long a client may use its list")
     shed: Annotated[Share, AfterValidator(_some)] = Field(
         default=Share.parse("90%"),

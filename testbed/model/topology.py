@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from testbed.model.cdn import Location, Steering
+from testbed.model.cdn import Location, Steering, TimeToLive
 from testbed.model.fields import Asn, Model, Name, SomeRate, SomeTime, Zone
 from testbed.model.link import LinkSpec
 from testbed.model.pins import Address4, Address6, End4, End6, Lan4, Lan6, Prefix4, Prefix6
@@ -145,6 +145,9 @@ class Cdn(Model):
     stale: SomeTime = Field(Duration.parse("15s"), description="a report older than this no longer counts")
     grace: SomeTime = Field(
         Duration.parse("300s"), description="an OCA that could not report for so long stops serving"
+    )
+    ttl: TimeToLive = Field(
+        Duration.parse("300s"), description="of the addresses of OCAs and of the CDN's servers in the DNS"
     )
     steering: Steering = Steering()
     urls: int = Field(3, ge=1, le=100, description="how many OCAs a client is told of")

@@ -34,12 +34,14 @@ class Authority:
         )
         return _pem(built.sign(key, hashes.SHA256(), ecdsa_deterministic=True))
 
-    def issue(self, host: str) -> tuple[str, str]:
-        """A certificate and its key for a host name, both PEM."""
+    def issue(self, host: str, *others: str) -> tuple[str, str]:
+        """A certificate and its key for a host name and others, both PEM."""
         key = self._key(host)
         built = (
             self._builder(_name(host), _name("testbed run CA"), key, host)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(name) for name in (host, *others)]), False
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
         )

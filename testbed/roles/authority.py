@@ -10,8 +10,6 @@ from testbed.roles import Equipment, Role, place
 if TYPE_CHECKING:
     from testbed.plan.blueprint import Blueprint
 
-_TTL_S = 300
-
 
 class Authority(Role):
     """The CDN's authoritative name server."""
@@ -23,7 +21,7 @@ class Authority(Role):
         zone = plan.cdn.zone
         records = [
             f"$ORIGIN {zone}.",
-            f"$TTL {_TTL_S}",
+            f"$TTL {int(plan.cdn.ttl) // 10**9}",
             f"@ IN SOA authority.{zone}. hostmaster.{zone}. 1 3600 600 86400 60",
             f"@ IN NS authority.{zone}.",
         ]
@@ -33,6 +31,8 @@ class Authority(Role):
                     records.append(f"{served.name} IN A {served.address}")
                 if served.address6:
                     records.append(f"{served.name} IN AAAA {served.address6}")
+        if plan.cdn.steering.mode == "dns":
+            records.append(f"edge IN NS steering.{zone}.")
         listen = "\n".join(f"  ip-address: {own}" for own in (node.address, node.address6) if own)
         configuration = f"""# {node.name}
 server:

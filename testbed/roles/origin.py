@@ -54,7 +54,9 @@ def web_server(node: Node, plan: Blueprint, serving: Serving = _SYSTEMS) -> Equi
     where nginx's own limit_rate sends what a second allows at once.
     """
     host = f"{node.name}.{plan.cdn.zone}"
-    certificate, key = plan.authority.issue(host)
+    # by the DNS, a client knows every server by one name
+    edges = (f"*.edge.{plan.cdn.zone}",) if plan.cdn.steering.mode == "dns" else ()
+    certificate, key = plan.authority.issue(host, *edges)
     access = f"{OUT}/logs/{node.name}/access.jsonl"
     listen = "\n".join(f"    listen {address}:443 ssl http2;" for address in _in_urls(node))
     limit = (

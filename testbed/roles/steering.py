@@ -36,6 +36,17 @@ class Steering(Role):
                 "zone": cdn.zone,
                 "sites": {oca.name: _site(oca, plan) for oca in plan.by_role("oca")},
                 "places": list(_places(plan)),
+                "mode": cdn.steering.mode,
+                "names": {
+                    "ttl_s": int(cdn.steering.dns_ttl) // 10**9,
+                    "addresses": {
+                        server.name: [own for own in (server.address, server.address6) if own]
+                        for role in ("oca", "origin")
+                        for server in plan.by_role(role)
+                    },
+                }
+                if cdn.steering.mode == "dns"
+                else None,
                 "policy": {
                     "source": source(kinds("steering")[cdn.steering.policy]),
                     "order": list(cdn.steering.order),

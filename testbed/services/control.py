@@ -9,6 +9,7 @@ There is no clock and no network in it, so that a decision can be had again from
     policy          {"source": "module:class" of the policy, "order": [criterion], "hash_by": [part]}
     origin          {"oca", "url", and if wanted "titles": [name]}: the last resort, always last; its URL gets
                     "<title>/" appended; without titles it has all that any OCA has. None: there is none
+    mode            list, or dns: a client is told one name, and its resolver an address of it
     urls            length of the list, the origin included
     ttl_s           how long a client may use the list
     stale_ns        an OCA whose last report is as old gets no clients
@@ -30,6 +31,7 @@ from testbed.services import ranking
 from testbed.services.ranking import Choice, Limits, Report
 from testbed.steering import Location, Policy, Query, Site
 
+EDGE = "edge"  # the label below the zone whose names the DNS steers by
 _TO_THE_ORIGIN = 2  # steps of the escalation
 
 
@@ -108,6 +110,17 @@ class ControlPlane:
         if not urls:
             answer["error"] = f"nobody can serve {title} to {client}"
         return Decision(HTTPStatus.OK, answer, tuple(choices))
+
+    def answer(self, title: str, client: str, now_ns: int) -> Decision:
+        """What a client is told over HTTPS: the list, or where the DNS steers, the one name to look up."""
+        decision = self.steer(title, client, now_ns)
+        if self._config.get("mode", "list") == "list" or "urls" not in decision.answer:
+            return decision
+        name, origin = quote(title), self._config["origin"]
+        urls = [{"oca": EDGE, "url": f"https://{name}.{EDGE}.{self._config['zone']}/{name}/"}]
+        urls += [url for url in decision.answer["urls"] if origin is not None and url["oca"] == origin["oca"]]
+        told = {"urls": urls, "ttl_s": self._config["ttl_s"], "decision": ["the DNS decides"], "miss": ""}
+        return Decision(HTTPStatus.OK, told)
 
     def manifest(self, oca: str) -> list[str]:
         """The titles that an OCA is to hold, the most popular first; ValueError if there is no such OCA."""

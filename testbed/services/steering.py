@@ -21,6 +21,7 @@ Whatever it hears and decides is a JSON line on stdout, from which `testbed stee
     addresses, port        where to listen, of either family (port 443)
     certificate, key       paths, PEM
     drained                path of the file that holds the names of OCAs that drain
+    names                  where the DNS steers, {"ttl_s", "addresses": {oca: [address]}} (port 53 as well)
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from testbed.services.control import ControlPlane, Decision
+from testbed.services.names import Names, serve
 
 LARGEST = 64 * 1024 * 1024  # of what is posted
 IDLE_S = 75.0  # nginx's keepalive_timeout
@@ -83,13 +85,15 @@ class Steering:
                 self._drained.write_text(json.dumps(sorted(self._plane.draining)))
             _log(unix_ns=now_ns, drain=oca, draining=draining)
 
-    def steer(self, title: str, client: str, now_ns: int) -> Decision:
-        """Answer a client."""
+    def steer(self, title: str, client: str, now_ns: int, mode: str = "list") -> Decision:
+        """Answer a client, or in mode dns a resolver."""
         with self._lock:
-            decision = self._plane.steer(title, client, now_ns)
+            ask = self._plane.answer if mode == "list" else self._plane.steer
+            decision = ask(title, client, now_ns)
             choices = [choice.document() for choice in decision.choices]
             _log(
-                unix_ns=now_ns, client=client, title=title, status=int(decision.status), **decision.answer,
+                unix_ns=now_ns, client=client, title=title, mode=mode, status=int(decision.status),
+                **decision.answer,
                 choices=choices,
             )  # fmt: skip
         return decision
@@ -204,6 +208,13 @@ def _log(**columns: Any) -> None:
 def run(config: dict[str, Any]) -> None:
     """Serve until stopped, at every address by a thread of its own."""
     steering = Steering(config)
+    if config.get("names"):
+        names = Names(
+            config["zone"], config["names"]["addresses"], config["names"]["ttl_s"],
+            lambda title, client: steering.steer(title, client, time.time_ns(), "dns"),
+        )  # fmt: skip
+        for address in config["addresses"]:
+            serve(names, address)
     with ExitStack() as open_servers:
         servers = [
             open_servers.enter_context(Server(config, address, steering)) for address in config["addresses"]
