@@ -94,7 +94,7 @@ def test_over_https_a_client_gets_the_one_name_and_the_origin():
 
 @pytest.mark.guest
 def test_a_change_is_learned_when_the_address_is_no_longer_good(tmp_path):
-    """Drained at 9 s: with lists the next session knows, by the DNS who comes 20 s after the first look-up."""
+    """Drained at 9 s: with lists the next session knows, by the DNS who comes 20 s after a look-up."""
     tables = Tables(run("named", tmp_path))
     first_ns = tables.scalar(
         "select min(t_ns) from dns where server = 'steering' and qname like 'film.edge.%'"
