@@ -22,6 +22,7 @@ from testbed.commands import (
     kernel,
     kinds,
     plan,
+    plot,
     query,
     report,
     reproduce,
@@ -80,7 +81,7 @@ def _testbed(
 
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
-    explain.explain, export.export,
+    explain.explain, export.export, plot.plot,
     steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)

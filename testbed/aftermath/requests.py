@@ -53,10 +53,16 @@ class Requests(Stage):
         for oca, first_ns, last_ns, count, slowest_ns, client, request in struck.tables.sql(
             _AGAIN, *span, struck.until_ns
         ):
-            address = next((node.address for node in struck.job.nodes if node.name == client), "")
+            addresses = [
+                address
+                for node in struck.job.nodes
+                if node.name == client
+                for address in (node.address, node.address6)
+                if address
+            ]
             sight = struck.sights(
-                "dst = ? and sport = 443 and tcp_len > 0 and t_ns <= ? and node = ?",
-                address, first_ns, client, last=True,
+                "list_contains(?, dst) and sport = 443 and tcp_len > 0 and t_ns <= ? and node = ?",
+                addresses, first_ns, client, last=True,
             )  # fmt: skip
             more = f" and {count - 1} more" if count > 1 else ""
             what = f"has bytes again{more}, from {oca} ({request}); the longest gap {slowest_ns / 1e9:.3f} s"
