@@ -272,6 +272,7 @@ class Job:
     sample_ns: int = 1_000_000_000  # how often the queues' counters are read
     settle_ns: int = 5_000_000_000  # routes must stand still for so long before the scenario starts
     sources: dict[str, str] = field(default_factory=dict)  # the YAML as it was read, by file name
+    memory_bytes: int = 0  # of the guest; 0: the venue's own default
     format: int = FORMAT
 
     def node(self, name: str) -> Node:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import made
 import pytest
 
+from testbed.checks.bitrate import Bitrate
 from testbed.checks.failover_time import FailoverTime
+from testbed.checks.play_delay import PlayDelay
+from testbed.checks.qoe import Qoe
 from testbed.checks.rebuffer_ratio import RebufferRatio
 from testbed.checks.sessions_complete import SessionsComplete
 from testbed.checks.sql import Sql
 from testbed.measure.tables import Tables
-from testbed.units import Duration, Share
+from testbed.units import Duration, Rate, Share
 
 S = made.S
 
@@ -105,3 +108,62 @@ class TestSql:
     def test_bounds_that_say_nothing_or_too_much(self, bounds):
         with pytest.raises(ValueError, match="equals"):
             Sql(query="select 1", **bounds)
+
+
+class TestPlayDelay:
+    rows = tuple(made.viewed(f"s000{number}", play_delay_ns=number * S) for number in range(1, 5))
+
+    @pytest.mark.parametrize(
+        ("bounds", "outcome", "measured"),
+        [
+            ({"p50": "2s"}, "pass", "p50 2s"),
+            ({"p95": "3s"}, "fail", "p95 4s"),
+            ({"p50": "2s", "max": "4s"}, "pass", "p50 2s, max 4s"),
+        ],
+    )
+    def test_every_bound_must_be_kept(self, tmp_path, bounds, outcome, measured):
+        check = PlayDelay(**{name: Duration.parse(bound) for name, bound in bounds.items()})
+        found = judged(tmp_path, check, sessions=self.rows)
+        assert (found.outcome, found.measured) == (outcome, measured)
+
+    def test_start_failures_fail_it(self, tmp_path):
+        rows = [*self.rows, made.viewed("s0005", play_delay_ns=None, outcome="error", start_failure=True)]
+        found = judged(tmp_path / "none", PlayDelay(max=Duration(9 * S)), sessions=rows)
+        assert (found.outcome, found.detail) == ("fail", "4 sessions, 1 start failures")
+        lenient = PlayDelay(max=Duration(9 * S), failures=1)
+        assert judged(tmp_path / "one", lenient, sessions=rows).outcome == "pass"
+
+    def test_nobody_wanted_to_see_anything(self, tmp_path):
+        assert judged(tmp_path, PlayDelay(max=Duration(S)), sessions=[]).outcome == "unknown"
+
+
+class TestBitrate:
+    rows = (
+        made.viewed("s0001", bitrate_kbps=1000.0, played_ns=30 * S),
+        made.viewed("s0002", bitrate_kbps=500.0, played_ns=10 * S),
+    )
+
+    @pytest.mark.parametrize(
+        ("least", "over", "outcome", "measured"),
+        [
+            ("875kbit", "all", "pass", "875kbit"),
+            ("876kbit", "all", "fail", "875kbit"),
+            ("501kbit", "each", "fail", "500kbit"),
+        ],
+    )
+    def test_it_is_weighted_by_time_played(self, tmp_path, least, over, outcome, measured):
+        found = judged(tmp_path, Bitrate(min=Rate.parse(least), over=over), sessions=self.rows)
+        assert (found.outcome, found.measured) == (outcome, measured)
+        assert "s0002" in found.detail
+
+    def test_nobody_played(self, tmp_path):
+        assert judged(tmp_path, Bitrate(min=Rate(1000)), sessions=[]).outcome == "unknown"
+
+
+class TestQoe:
+    def test_it_is_the_mean_of_the_sessions(self, tmp_path):
+        rows = [made.viewed("s0001", qoe_lin=1.5), made.viewed("s0002", qoe_lin=-0.5)]
+        found = judged(tmp_path / "enough", Qoe(min=0.5), sessions=rows)
+        assert (found.outcome, found.measured) == ("pass", "0.50")
+        assert judged(tmp_path / "more", Qoe(min=0.51), sessions=rows).outcome == "fail"
+        assert judged(tmp_path / "none", Qoe(min=0), sessions=[]).outcome == "unknown"

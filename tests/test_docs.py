@@ -90,7 +90,7 @@ def test_the_scenario_in_the_readme_is_one(tmp_path):
 def kinds_from_the_page(tmp_path, monkeypatch):
     """The fault and the check of how.md, as if their files lay in the package."""
     entries = []
-    for group, name, text in (("faults", "AgentSilent", FAULT), ("checks", "PlayDelay", CHECK)):
+    for group, name, text in (("faults", "AgentSilent", FAULT), ("checks", "FirstFrame", CHECK)):
         module = f"from_the_page_{group}"
         (tmp_path / f"{module}.py").write_text(text)
         entries.append(EntryPoint(name, f"{module}:{name}", f"testbed.{group}"))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+import statistics
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +59,29 @@ def test_numbers_as_people_read_them():
     assert stats.percent(1) == "100%"
     assert stats.milliseconds(1_234_567_890) == "1.235s"
     assert stats.milliseconds(1_234_567) == "1.235ms"
+
+
+def test_the_bootstraps_interval_of_a_mean_is_that_of_the_normal_where_there_are_many():
+    rng = random.Random(1)
+    values = [rng.gauss(10, 2) for _ in range(400)]
+    mean = sum(values) / 400
+    low, high = stats.mean_interval(values)
+    half = 1.96 * statistics.stdev(values) / 20
+    assert (low, high) == (pytest.approx(mean - half, abs=0.02), pytest.approx(mean + half, abs=0.02))
+    assert stats.mean_interval(values) == (low, high)
+    assert stats.mean_interval([3.0]) == (3.0, 3.0)
+    with pytest.raises(ValueError, match="no values"):
+        stats.mean_interval([])
+
+
+def test_pairing_sees_what_two_samples_would_hide():
+    rng = random.Random(1)
+    control = [rng.gauss(100, 30) for _ in range(20)]
+    treated = [value + rng.gauss(2, 1) for value in control]
+    told = stats.paired(treated, control)
+    assert told.clear
+    assert 1 < told.low < told.mean < told.high < 3
+    assert told.within(3)
+    assert not told.within(2)
+    with pytest.raises(ValueError, match="longer"):
+        stats.paired([1.0], [1.0, 2.0])

@@ -10,6 +10,7 @@ import typer
 
 from testbed import pipeline, registry
 from testbed.terminal import Format, say
+from testbed.units import Size, UnitError
 
 if TYPE_CHECKING:
     from testbed.venues import Venue
@@ -24,6 +25,10 @@ class ClockKind(StrEnum):
 
 Answer = Annotated[Format, typer.Option("-f", "--format", help="Print for people, or one JSON object.")]
 Clock = Annotated[ClockKind, typer.Option(help="virtual: as fast as it computes; wall: as time passes.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Of the guest, as 2GiB; by default 1GiB. Bytes repeat with the same memory only."),
+]
 Out = Annotated[Path, typer.Option(help="The folder under which <scenario>/<id>/ is made.", file_okay=False)]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 Run = Annotated[str, typer.Argument(help="A run folder, 'latest', or '<scenario>/latest'.", metavar="RUN")]
@@ -41,6 +46,20 @@ Sets = Annotated[
 VenueKind = Annotated[str, typer.Option("--venue", help="Where it runs; 'testbed doctor' lists the venues.")]
 
 RUNS = Path("runs")
+_LEAST_MEMORY, _MOST_MEMORY = 2**28, 2**36
+
+
+def memory_bytes(written: str | None) -> int:
+    """How much memory was asked for, 0 if nobody did; exit 2 with what to write instead."""
+    try:
+        size = Size.parse(written) if written is not None else Size(0)
+    except UnitError as wrong:
+        say(f"testbed: --memory: {wrong}; {wrong.hint}")
+        raise typer.Exit(2) from None
+    if written is not None and not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+        say(f"testbed: --memory: {size.shown()} is no guest's memory; write from 256MiB to 64GiB")
+        raise typer.Exit(2)
+    return int(size)
 
 
 def venue(kind: str) -> Venue:

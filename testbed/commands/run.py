@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ def run(
     set: options.Sets = None,
     venue: options.VenueKind = "guest",
     clock: options.Clock = options.ClockKind.virtual,
+    memory: options.Memory = None,
     out: options.Out = options.RUNS,
     format: options.Answer = Format.table,
     quiet: options.Quiet = False,
@@ -37,8 +39,10 @@ def run(
     Example: testbed run scenarios/oca-crash.yaml --seed 7 --set faults.0.at=30s
     """
     where = options.venue(venue)
+    memory_bytes = options.memory_bytes(memory)
     jobs = [pipeline.plan(scenario, seed, set, clock.value)]
     jobs += [pipeline.plan(scenario, jobs[0].seed + turn, set, clock.value) for turn in range(1, repeat)]
+    jobs = [dataclasses.replace(job, memory_bytes=memory_bytes) for job in jobs]
     results: list[Result] = []
     for turn, job in enumerate(jobs, start=1):
         if repeat > 1:

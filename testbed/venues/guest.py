@@ -240,16 +240,15 @@ class Guest:
 
     def _run(self, kernel: Kernel, job: Job, into: Path, scratch: Path, progress: Progress) -> None:
         watch = Watch(progress)
-        machine = Machine(
-            memory_bytes=self.memory_bytes, clock=job.clock, seed=job.seed, epoch_ns=job.epoch_ns
-        )
+        memory_bytes = job.memory_bytes or self.memory_bytes
+        machine = Machine(memory_bytes=memory_bytes, clock=job.clock, seed=job.seed, epoch_ns=job.epoch_ns)
         with (
             (into / "console.log").open("wb", buffering=0) as console,
             boot(kernel, machine, self.init, environment(), scratch, [into, *libraries(job)]) as guest,
         ):
             code = self._follow(guest, watch, console)
         if code != 0 or watch.failed or watch.starved or not _finished(into):
-            raise VenueError(watch.cause(code, self.memory_bytes), watch.evidence)
+            raise VenueError(watch.cause(code, memory_bytes), watch.evidence)
 
     def _follow(self, guest: subprocess.Popen[bytes], watch: Watch, console: IO[bytes]) -> int | None:
         """Read the console until the guest ends and return its code; None if it has to be stopped.
