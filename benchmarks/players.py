@@ -30,7 +30,7 @@ ISPS, OCAS = 20, 50
 
 
 def crowd(players: int) -> str:
-    """A topology: ISPs at one exchange and behind one transit, OCAs in all of them and at the CDN's router."""
+    """A topology: ISPs at one exchange, OCAs in all of them and at the CDN's router."""
     lines = [
         "name: crowd",
         "defaults: {link: {rate: 10gbit, delay: 1ms, queue: 50ms}}",

@@ -69,7 +69,7 @@ def mean_interval(
 
 @dataclass(frozen=True)
 class Paired:
-    """What an arm of an experiment does to another on the same seeds: the mean difference and its interval."""
+    """An arm of an experiment less another on the same seeds: the mean difference and its 95 % interval."""
 
     mean: float
     low: float
