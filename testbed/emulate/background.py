@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from testbed import namespaces, registry
+from testbed.services.player import open_many
 from testbed.services.records import Records
 from testbed.traffic import Flow, Traffic
 
@@ -23,6 +24,7 @@ FIRST_PORT = 20_000
 
 def run(config: dict[str, Any]) -> None:
     """Start each at its time and return when all are over."""
+    open_many()
     records = Records(config["events"])
     threads = []
     port = FIRST_PORT

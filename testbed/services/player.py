@@ -15,7 +15,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import resource
 import threading
 import time
 import traceback
@@ -29,9 +31,12 @@ from testbed.services.records import Records
 from testbed.services.stub import Stub
 from testbed.services.viewer import ManifestError, Viewer, sleep_until
 
+_FILES_MOST = 2**17
+
 
 def run(config: dict[str, Any]) -> None:
     """Start each session at its time and return when all are over."""
+    open_many()
     records = Records(config["events"])
     titles: dict[str, Title] = {name: revive(Title, title) for name, title in config["titles"].items()}
     threads = []
@@ -47,6 +52,15 @@ def run(config: dict[str, Any]) -> None:
     for thread in threads:
         thread.join()
     records.close()
+
+
+def open_many() -> None:
+    """Have as many files open as the system lets: a viewer has six or so, of sockets and of libcurl's."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (_FILES_MOST, most):  # outside of the guest nobody may raise what is the most
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return
 
 
 def _view(config: dict[str, Any], told: dict[str, Any], title: Title, records: Records) -> None:
