@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -93,10 +94,21 @@ class Asking:
         )
 
 
+def _said(body: bytes) -> str:
+    """The error that the JSON of an answer names; empty if it names none."""
+    try:
+        return str(json.loads(body).get("error", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
 def _wrong(response: Response, span: tuple[int, int] | None) -> str:
     """What an answer lacks of what was asked for."""
     if span is None:
-        return "" if response.ok else f"HTTP {response.status}"
+        said = _said(response.body)
+        if response.ok:
+            return said
+        return f"HTTP {response.status}: {said}" if said else f"HTTP {response.status}"
     if response.status != PARTIAL_CONTENT:
         return f"HTTP {response.status}"
     wanted = span[1] - span[0] + 1

@@ -1,0 +1,169 @@
+"""What an ISP tells each OCA decides whom it serves: S1, S2, S3, S5 and S6 on packets and tables.
+
+oca-1  half of `specific` and of `withdrawn` as more specifics, by a path of 3 and with MED 900
+oca-2  all of `specific`, `withdrawn` and `path`, by a path of 1 and with MED 500
+oca-3  `path` and `med`, by a path of 2 and without a MED
+oca-4  `med`, by a path of 2 and with MED 100
+oca-5  `med`, by a path of 2 and with MED 200
+"""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from testbed import job as jobs
+from testbed import pipeline
+from testbed.measure.tables import Tables
+from testbed.plan.routing import describe
+from testbed.roles import router
+from testbed.routing import Change, Policy, Rule, Span
+from testbed.venues.guest import Guest
+
+HERE = Path(__file__).parent
+MS, S = 10**6, 10**9
+SPECIFIC, PATH, MED, UNHEARD, WITHDRAWN = (f"10.1.{64 + 8 * place}.0" for place in range(5))
+# By OCA: prefixes, times that the path is prepended to, MED.
+TOLD = {
+    "oca-1": ([f"{SPECIFIC}/22", f"{WITHDRAWN}/22"], 2, 900),
+    "oca-2": ([f"{SPECIFIC}/21", f"{WITHDRAWN}/21", f"{PATH}/21"], 0, 500),
+    "oca-3": ([f"{PATH}/21", f"{MED}/21"], 1, None),
+    "oca-4": ([f"{MED}/21"], 1, 100),
+    "oca-5": ([f"{MED}/21"], 1, 200),
+}
+SHUT_NS, REPORT_NS, TTL_NS = 8 * S, 2 * S, 4 * S
+
+
+def described(node, plan):
+    """A router's routing, in which every OCA is told what the table above says."""
+    routing = describe(node, plan)
+    if node.name != "north.core":
+        return routing
+    return dataclasses.replace(routing, sessions=tuple(map(told, routing.sessions)))
+
+
+def told(session):
+    if session.neighbor not in TOLD:
+        return session
+    prefixes, prepend, med = TOLD[session.neighbor]
+    spans = tuple(
+        Span(prefix=prefix, least=length, most=length)
+        for prefix in prefixes
+        for length in [int(prefix.partition("/")[2])]
+    )
+    sends = Policy(
+        rules=(Rule(why="what it is told", prefixes=spans),), change=Change(prepend=prepend, med=med)
+    )
+    more = tuple(prefix for prefix in prefixes if prefix.endswith("/22"))
+    return dataclasses.replace(session, sends=sends, more=more)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(router, "describe", described)
+        job = pipeline.plan(HERE / "cdn" / "levers.yaml")
+    shut = jobs.Fault(
+        id=1, kind="shut", source="outside_session:Shut", at_ns=SHUT_NS, lasts_ns=30 * S, target="oca-1",
+        parameters={"router": "north.core", "neighbor": "oca-1"},
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("levers")
+    result = pipeline.run(dataclasses.replace(job, faults=(shut,)), Guest(), out, lambda *_: None)
+    assert not result.reason, result.evidence
+    return result.run
+
+
+@pytest.fixture(scope="module")
+def tables(folder):
+    return Tables(folder)
+
+
+pytestmark = pytest.mark.guest
+
+
+def ranked(tables, population, title="clip", until_s=8):
+    """The OCAs of the decisions for a population, in their order, with why each comes behind another."""
+    rows = tables.sql(
+        """select list(oca order by rank), list(decided_by order by rank) from steering
+           where client like ? and title = ? and rank is not null and t_ns < ? group by decision""",
+        f"north.{population}.%", title, until_s * S,
+    )  # fmt: skip
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+    return rows[0]
+
+
+def served(tables, population):
+    """Which OCAs sent payload to a population's addresses, by what their links carried."""
+    network = {"specific": SPECIFIC, "path": PATH, "med": MED, "unheard": UNHEARD}[population]
+    low, third = network.rsplit(".", 2)[0], int(network.split(".")[2])
+    addresses = ", ".join(f"'{low}.{third}.{host}'" for host in range(8))
+    rows = tables.sql(
+        f"""select distinct replace(replace(link, 'north.core--', ''), '--north.core', '') from packets
+            where link like '%oca-%' and dst in ({addresses}) and sport = 443 and tcp_len > 0"""
+    )
+    return {oca for (oca,) in rows}
+
+
+def test_s1_the_longest_match_wins_over_path_and_med(tables):
+    assert ranked(tables, "specific") == (["oca-1", "oca-2"], ["", "prefix"])
+    assert served(tables, "specific") == {"oca-1"}
+
+
+def test_s2_the_shorter_path_wins_over_med(tables):
+    assert ranked(tables, "path") == (["oca-2", "oca-3"], ["", "path"])
+    assert served(tables, "path") == {"oca-2"}
+
+
+def test_s3_the_lower_med_wins_and_a_missing_one_is_lowest(tables):
+    assert ranked(tables, "med") == (["oca-3", "oca-4", "oca-5"], ["", "med", "med"])
+    assert served(tables, "med") == {"oca-3"}
+    heard = dict(
+        tables.sql("select node, any_value(med) from bgp where prefix = ? group by node", f"{MED}/21")
+    )
+    assert {oca: heard[oca] for oca in ("oca-3", "oca-4", "oca-5")} == {
+        "oca-3": None,
+        "oca-4": 100,
+        "oca-5": 200,
+    }
+
+
+def test_s5_whom_nobody_was_told_of_gets_not_one_byte_and_is_told_why(tables):
+    assert served(tables, "unheard") == set()
+    reasons = tables.sql(
+        "select distinct rank, reason like 'no route to %' from steering where client like 'north.unheard%'"
+    )
+    assert reasons == [(None, True)]
+    assert tables.sql("select distinct outcome from sessions where client like 'north.unheard%'") == [
+        ("error",)
+    ]
+    errors = tables.sql("select distinct oca, error from requests where client like 'north.unheard%'")
+    assert sorted(errors) == [("steering", f"nobody can serve clip to 10.1.88.{host}") for host in (1, 3)]
+
+
+def test_s6_after_a_withdrawal_new_sessions_move_and_running_ones_do_not(tables):
+    closed = tables.scalar(
+        "select min(t_ns) from bgp where kind = 'notification' and node = 'oca-1' and t_ns > 0"
+    )
+    assert SHUT_NS <= closed < SHUT_NS + 100 * MS
+    known = tables.sql(
+        """select t_ns, max(oca) filter (rank = 1) from steering where client like 'north.withdrawn%'
+           and t_ns > ? group by decision, t_ns order by t_ns""",
+        closed + REPORT_NS + 100 * MS,
+    )  # fmt: skip
+    assert known
+    assert {oca for _, oca in known} == {"oca-2"}
+    moved = "select distinct ocas from sessions where client like 'north.withdrawn%' and start_ns >= ?"
+    assert tables.sql(moved, closed + REPORT_NS + TTL_NS) == [(["oca-2"],)]
+    running = "select ocas, outcome from sessions where client like 'north.withdrawn%' and start_ns < ?"
+    assert tables.sql(running, SHUT_NS) == [(["oca-1"], "completed")] * 2
+    late = "select count(*) from requests where oca = 'oca-1' and status = 206 and t_ns > ?"
+    assert tables.scalar(late, closed + REPORT_NS + TTL_NS) > 10
+
+
+def test_a_title_that_no_oca_has_ends_in_an_error_by_name(tables):
+    rows = tables.sql(
+        """select distinct s.outcome, r.status, r.error from sessions s join requests r using (session_id)
+           where s.title = 'ghost'"""
+    )
+    assert rows == [("error", 404, "HTTP 404: no title ghost")]
