@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 import testbed
 from testbed.commands import (
     check,
+    clean,
     doctor,
     explain,
     export,
@@ -82,7 +83,7 @@ def _testbed(
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
     explain.explain, export.export, plot.plot,
-    steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
+    steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema, clean.clean,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)
 app.add_typer(import_.app, name="import")

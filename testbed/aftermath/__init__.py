@@ -7,7 +7,7 @@ finished run. A step without evidence is left out: what cannot be shown is not t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,9 +16,6 @@ from testbed import registry
 from testbed.job import Fault, Job
 from testbed.measure.points import owners
 from testbed.measure.tables import Tables
-
-S = 1_000_000_000
-SIGHTS_MOST = 3  # packets that show one step; more would show no more
 
 
 def since(ns: int) -> str:
@@ -127,7 +124,9 @@ class Struck:
         return {(node, interface): first for node, interface, first in rows}
 
     def sights(self, where: str, *params: object, most: int = 1, last: bool = False) -> tuple[Sight, ...]:
-        """The first (or last) packets of which an SQL condition holds, one at a time at most."""
+        """The first (or last) packets of which an SQL condition holds; none where there is no such table."""
+        if not (self.tables.run / "tables" / "packets.parquet").exists():
+            return ()
         rows = self.tables.sql(
             f"select node, interface, link, t_ns, file_row_number from {self.packets} where {where}"
             f" order by t_ns {'desc' if last else ''}, file_row_number limit {most}",
@@ -149,14 +148,19 @@ class Stage(ABC):
         """The steps of this kind between `struck.at_ns` and `struck.until_ns`; none without evidence."""
 
 
-def explain(tables: Tables, number: int | None = None) -> list[Aftermath]:
+Progress = Callable[[str, float, float], None]
+
+
+def explain(tables: Tables, number: int | None = None, progress: Progress | None = None) -> list[Aftermath]:
     """What came of every fault of a run, or of the one with this number."""
     faults = sorted(tables.job.faults, key=lambda fault: (fault.at_ns, fault.id))
-    return [
-        _one(tables, fault, faults)
-        for fault in sorted(faults, key=lambda f: f.id)
-        if number in (None, fault.id)
-    ]
+    wanted = [fault for fault in tables.job.faults if number in (None, fault.id)]
+    found = []
+    for done, fault in enumerate(wanted):
+        if progress:
+            progress("explain", done, len(wanted))
+        found.append(_one(tables, fault, faults))
+    return found
 
 
 def _one(tables: Tables, fault: Fault, faults: list[Fault]) -> Aftermath:

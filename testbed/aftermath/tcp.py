@@ -4,38 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
-from testbed.aftermath import Sight, Stage, Step, Struck
+from testbed.aftermath import Stage, Step, Struck
 
-# Connections over the links struck, or of the node struck, that were there when it was, with the capture
-# point at which most of each was seen: nearest to a sender, where what is sent again is known for sure.
-_FLOWS = """
+# The packets, from the fault on, of connections over the links struck, or of the node struck, that were there
+# when it was; who sent each by name. $1 fault, $2 until, $3 links, $4 node, $5 addresses, $6 whose they are.
+_PACKETS = """
     struck_flows as (
-        select flow_id, client, server from flows
-        where proto = 'tcp' and start_ns < ? and end_ns >= ?
-        group by all having bool_or(list_contains(?, link) or client = ? or server = ?)
+        select flow_id from flows where proto = 'tcp' and start_ns < $1 and end_ns >= $1
+        group by flow_id having bool_or(list_contains($3, link) or client = $4 or server = $4)
+    ), sent as (
+        select coalesce(list_extract($6, list_position($5, src)), src) as sender, packets.*
+        from packets join struck_flows using (flow_id) where t_ns >= $1 - 1000000000 and t_ns < $2
     )
 """
-_RESETS = """
-    with {flows} select src, min(t_ns), max(t_ns), count(distinct flow_id), arg_min(flow_id, t_ns)
-    from packets join struck_flows using (flow_id)
-    where t_ns >= ? and t_ns < ? and tcp_flags & ? > 0 group by src order by min(t_ns), src
+_ENDS = """
+    with {packets} select sender, min(t_ns), max(t_ns), count(distinct flow_id), arg_min(flow_id, t_ns)
+    from sent where t_ns >= $1 and tcp_flags & $7 > 0 group by sender order by min(t_ns), sender
 """
 _AGAIN = """
-    with {flows} select src, min(t_ns), max(t_ns), count(distinct flow_id),
-        count(distinct (flow_id, tcp_seq)), arg_min(flow_id, t_ns), arg_min(node, t_ns)
-    from packets join struck_flows using (flow_id)
-    where t_ns >= ? and t_ns < ? and retransmission group by src order by min(t_ns), src
+    with {packets} select sender, min(t_ns), max(t_ns), count(distinct (flow_id, tcp_seq)),
+        count(distinct flow_id), arg_min(flow_id, t_ns), arg_min(node, t_ns)
+    from sent where t_ns >= $1 and retransmission group by sender order by min(t_ns), sender
 """
 # One segment that was sent at least three times: the timer ran out, doubled, and ran out again.
 _TIMEOUTS = """
-    with {flows}, sent as (
-        select src, flow_id, tcp_seq, node, interface, count(*) as times, list(t_ns order by t_ns) as sent_ns
-        from packets join struck_flows using (flow_id)
-        where t_ns >= ? - 1000000000 and t_ns < ? and tcp_len > 0 group by all having count(*) > 2
-    ) select src, min(sent_ns[2]), max(sent_ns[-1]), count(distinct flow_id), max(times),
+    with {packets}, tries as (
+        select sender, flow_id, tcp_seq, node, interface, count(*) as times,
+               list(t_ns order by t_ns) as sent_ns
+        from sent where tcp_len > 0 group by all having count(*) > 2
+    ) select sender, min(sent_ns[2]), max(sent_ns[-1]), count(distinct flow_id), max(times),
         arg_max(sent_ns, times), arg_max(flow_id, times)
-    from sent where sent_ns[2] >= ? group by src order by 2, src
+    from tries where sent_ns[2] >= $1 group by sender order by 2, sender
 """
 
 
@@ -46,45 +47,31 @@ class Tcp(Stage):
 
     def steps(self, struck: Struck) -> Iterator[Step]:
         """One for each sender and kind."""
-        given = (struck.at_ns, struck.at_ns, list(struck.links), struck.node, struck.node)
-        span = (struck.at_ns, struck.until_ns)
         for flag, verb in ((4, "resets"), (1, "closes")):
-            for src, first_ns, last_ns, count, flow in struck.tables.sql(
-                _RESETS.format(flows=_FLOWS), *given, *span, flag
-            ):
-                if flag == 1 and struck.names.get(src) != struck.node:
+            for sender, first_ns, last_ns, count, flow in self._asked(struck, _ENDS, flag):
+                if flag == 1 and sender != struck.node:
                     continue  # only the one struck closes for that reason
-                sight = struck.sights("t_ns = ? and flow_id = ? and src = ?", first_ns, flow, src)
-                what = f"{verb} {_connections(count)}"
-                yield self._step(struck, src, what, sight, first_ns, last_ns, count)
-        for src, first_ns, last_ns, flows, segments, flow, node in struck.tables.sql(
-            _AGAIN.format(flows=_FLOWS), *given, *span
-        ):
+                sight = struck.sights("t_ns = ? and flow_id = ? and tcp_flags & ? > 0", first_ns, flow, flag)
+                yield self._step(sender, f"{verb} {_connections(count)}", sight, first_ns, last_ns, count)
+        for sender, first_ns, last_ns, segments, flows, flow, node in self._asked(struck, _AGAIN):
             what = f"sends {segments} segment{'s' * (segments > 1)} of {_connections(flows)} again"
-            sight = struck.sights(
-                "t_ns = ? and flow_id = ? and node = ? and retransmission", first_ns, flow, node
-            )
-            yield self._step(struck, src, what, sight, first_ns, last_ns, segments)
-        for src, first_ns, last_ns, flows, times, at, flow in struck.tables.sql(
-            _TIMEOUTS.format(flows=_FLOWS), *given, *span, struck.at_ns
-        ):
-            gaps = " ".join(f"{(b - a) / 1e9:.3g}" for a, b in pairwise(at))
+            here = "t_ns = ? and flow_id = ? and node = ? and retransmission"
+            sight = struck.sights(here, first_ns, flow, node)
+            yield self._step(sender, what, sight, first_ns, last_ns, segments)
+        for sender, first_ns, last_ns, flows, times, sent_ns, flow in self._asked(struck, _TIMEOUTS):
+            gaps = " ".join(f"{(b - a) / 1e9:.3g}" for a, b in pairwise(sent_ns))
             what = f"backs off on {_connections(flows)}: one segment sent {times} times, {gaps} s apart"
-            sight = struck.sights("t_ns = ? and flow_id = ?", at[1], flow)
-            yield self._step(struck, src, what, sight, first_ns, last_ns, flows)
+            sight = struck.sights("t_ns = ? and flow_id = ?", sent_ns[1], flow)
+            yield self._step(sender, what, sight, first_ns, last_ns, flows)
 
-    def _step(
-        self,
-        struck: Struck,
-        src: str,
-        what: str,
-        sight: tuple[Sight, ...],
-        first_ns: int,
-        last_ns: int,
-        count: int,
-    ) -> Step:
-        where = struck.names.get(src, src)
-        return Step(self.kind, first_ns, where, what, sight, count, last_ns if last_ns > first_ns else None)
+    def _asked(self, struck: Struck, query: str, *more: object) -> list[tuple[Any, ...]]:
+        return struck.tables.sql(
+            query.format(packets=_PACKETS), struck.at_ns, struck.until_ns, list(struck.links), struck.node,
+            list(struck.names), list(struck.names.values()), *more,
+        )  # fmt: skip
+
+    def _step(self, sender: str, what: str, sight: Any, first_ns: int, last_ns: int, count: int) -> Step:
+        return Step(self.kind, first_ns, sender, what, sight, count, last_ns if last_ns > first_ns else None)
 
 
 def _connections(count: int) -> str:

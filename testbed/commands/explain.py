@@ -9,7 +9,7 @@ import typer
 
 from testbed import pipeline
 from testbed.commands import options
-from testbed.terminal import Format, answer, say, stdout, table
+from testbed.terminal import Format, answer, progress, say, stdout, table
 from testbed.units import show_duration
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def explain(
     fault: Annotated[int | None, typer.Option(help="Only the fault of this number, from 1.", min=1)] = None,
     out: options.Runs = options.RUNS,
     format: options.Answer = Format.table,
+    quiet: options.Quiet = False,
 ) -> None:
     """Tell what came of each fault: carrier, BFD, BGP, forwarding, steering, TCP, requests, players.
 
@@ -39,7 +40,8 @@ def explain(
         there = f"there are {', '.join(map(str, numbers))}" if numbers else "nothing was broken in it"
         say(f"testbed: {where} has no fault {fault}; {there}")
         raise typer.Exit(2)
-    found = aftermath.explain(tables, fault)
+    with progress(quiet=quiet) as show:
+        found = aftermath.explain(tables, fault, show)
     if format is Format.json:
         answer({"run": str(where), "faults": [_told(each) for each in found]})
         return
