@@ -7,6 +7,7 @@ from testbed import model
 from testbed.job import Job, Window
 from testbed.measure.coverage import covered
 from testbed.measure.points import points
+from testbed.model import captures
 from testbed.model.captures import Snap
 from testbed.plan import plan
 from tests import captures as hand
@@ -60,6 +61,41 @@ def test_windows_of_one_link_are_in_order_whatever_their_order_in_the_file(plann
     assert early == Window(until_ns=5 * S)
     assert (late.from_ns, late.until_ns, late.filter) == (30 * S, None, "icmp")
     assert bytes.fromhex(late.program) == Snap.read("headers").program("icmp")
+
+
+def test_filters_name_nodes_and_mean_all_of_their_addresses(planned):
+    job = planned(
+        '[{filter: "src host oca-s1 and tcp port 443", snap: {"host north.core": whole, udp: 80B}}]'
+    )
+    window = job.windows["north.core--ix"][0]
+    assert window.filter == "src host oca-s1 and tcp port 443"
+    oca, core = job.node("oca-s1"), job.node("north.core")
+    assert (len(oca.interfaces), len(core.interfaces)) == (1, 5)
+    own = {oca.address, oca.address6, *(address.split("/")[0] for address in oca.loopbacks)}
+    spelt = captures.addressed(window.filter, lambda name: captures_of(job, name))
+    assert own <= set(spelt.replace("(", " ").replace(")", " ").split())
+    snap = Snap.read({f"host ({' or '.join(captures_of(job, 'north.core'))})": "whole", "udp": "80B"})
+    assert bytes.fromhex(window.program) == snap.program(spelt)
+
+
+def captures_of(job, name):
+    node = job.node(name)
+    ends = [address for each in node.interfaces for address in (each.address, each.address6)]
+    return list(
+        dict.fromkeys(a.split("/")[0] for a in (node.address, node.address6, *node.loopbacks, *ends) if a)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("host oca-n1", ["oca-n1"]), ("src host north.core and dst steering", ["north.core", "steering"]),
+        ("host 10.0.0.1 or host 2001:db8::1 or src fe80::1", []), ("dst port 443 or src portrange 1-9", []),
+        ("dst net 10.0.0.0/8 and not host ix", ["ix"]), ("ether host 02:00:00:00:00:01", []),
+    ],
+)  # fmt: skip
+def test_only_what_stands_for_a_host_is_a_node(text, named):
+    assert captures.hosts(text) == named
 
 
 def test_a_ring_is_open_around_each_fault_and_once_where_they_meet(planned):

@@ -36,7 +36,7 @@ _FLAGS = 2
 _HEAD = np.dtype([(name, "<u4") for name in ("type", "size", "interface", "high", "low", "captured", "wire")])
 _TAIL = np.dtype([("code", "<u2"), ("length", "<u2"), ("flags", "<u4"), ("end", "<u4"), ("size", "<u4")])
 _PADS = tuple(bytes(count) for count in range(4))
-MEMORY = 64 << 20  # of all chunks together
+MEMORY = 16 << 20  # of all chunks together
 
 
 class Pcapng(Export):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,14 +23,30 @@ _LIKE_TCPDUMP = 'write one as for tcpdump (pcap-filter(7)), for example "tcp por
 _AROUND = re.compile(r"(\S+)\s+around\s+faults")
 
 
+# A node's name where pcap-filter(7) takes a host's; else the DNS would be asked.
+_HOST = re.compile(
+    r"\b(host|src|dst)(\s+)(?!(?:host|port|portrange|net|and|or|not)\b)([A-Za-z][\w.-]*)(?![\w.:-])"
+)
+_ANY_HOST = "192.0.2.1"  # RFC 5737
+
+
+def hosts(text: str) -> list[str]:
+    """The nodes that an expression names."""
+    return [match[3] for match in _HOST.finditer(text)]
+
+
+def addressed(text: str, addresses: Callable[[str], Sequence[str]]) -> str:
+    """The expression with the addresses of each node that it names, any of which will do."""
+    return _HOST.sub(lambda match: f"{match[1]}{match[2]}({' or '.join(addresses(match[3]))})", text)
+
+
 def expression(text: str) -> str:
     """An expression that libpcap compiles."""
     try:
-        bpf.compiled(text)
+        bpf.compiled(addressed(text, lambda _: [_ANY_HOST]))
     except bpf.FilterError as refused:
         said = str(refused).removeprefix("can't parse filter expression: ")
-        hint = "write addresses; 'testbed plan' shows them" if "unknown host" in said else _LIKE_TCPDUMP
-        raise Wrong(f"{quoted(text)} is no filter ({said})", hint) from None
+        raise Wrong(f"{quoted(text)} is no filter ({said})", _LIKE_TCPDUMP) from None
     return text
 
 
@@ -46,10 +62,13 @@ class Snap:
 
     words: ClassVar = {"headers": bpf.assemble(), "whole": bpf.returning(bpf.WHOLE_BYTES)}
 
-    def program(self, takes: str) -> bytes:
-        """The packet filter that keeps so much of the packets that `takes` describes."""
-        classes = [(text, self._length(kept)) for text, kept in self.classes]
-        return bpf.keeping(takes, classes, self._length(self.rest))
+    def program(self, takes: str, addresses: Callable[[str], Sequence[str]] = lambda name: [name]) -> bytes:
+        """The packet filter that keeps so much of the packets that `takes` describes.
+
+        `addresses` tells those of the nodes that expressions name.
+        """
+        classes = [(addressed(text, addresses), self._length(kept)) for text, kept in self.classes]
+        return bpf.keeping(addressed(takes, addresses), classes, self._length(self.rest))
 
     def _length(self, kept: str | int) -> bytes:
         return self.words[kept] if isinstance(kept, str) else bpf.returning(kept)
@@ -116,7 +135,9 @@ class CaptureSpec(Model):
     )
     to: Duration | None = Field(None, description="by default to the end")
     filter: Annotated[str, AfterValidator(expression)] = Field(
-        "", description="which packets, as for tcpdump (pcap-filter(7))", examples=["tcp port 443"]
+        "",
+        description="which packets, as for tcpdump (pcap-filter(7)); hosts are nodes",
+        examples=["tcp port 443"],
     )
     snap: Snap = Field(
         default_factory=Snap,
@@ -127,6 +148,11 @@ class CaptureSpec(Model):
     ring: Annotated[Duration | None, BeforeValidator(_around), _Around()] = Field(
         None, description="keeps windows around faults only", examples=["60s around faults"]
     )
+
+    def expressions(self) -> Iterator[tuple[str, str]]:
+        """The key and the text of every expression in it."""
+        yield "filter", self.filter
+        yield from (("snap", text) for text, _ in self.snap.classes)
 
     def windows(self, faults: Iterable[Fault]) -> list[tuple[int | None, int | None]]:
         """When it captures, from and until in ns, rising and apart; None: from before all, to the end."""

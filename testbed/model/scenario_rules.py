@@ -9,7 +9,7 @@ from itertools import chain, pairwise
 
 from testbed.faults import Fault, LinkName, NodeName, OcaName, TitleName
 from testbed.model.breach import Breach, absent
-from testbed.model.captures import EVERY, CaptureSpec, entries
+from testbed.model.captures import EVERY, CaptureSpec, entries, hosts
 from testbed.model.document import Location
 from testbed.model.scenario import Scenario, TitleSpec
 from testbed.model.topology import Topology
@@ -129,6 +129,10 @@ def _captures(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]
         for number, link in enumerate(names):
             if topology is not None and link != EVERY:
                 yield from _link(topology, link, here if plain else (*here, "links", number))
+        for key, text in spec.expressions():
+            for name in hosts(text):
+                if topology is not None and not topology.has_node(name):
+                    yield Breach((*here, key), *absent("node", name, topology.nodes, "write a node's name"))
         if wrong := _window(scenario, spec):
             key, what, hint = wrong
             yield Breach((*here, key), what, hint)

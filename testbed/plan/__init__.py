@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testbed import job as jobs
@@ -35,7 +36,7 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     blueprint.fill = scenario.fill
     blueprint.content.update({oca: tuple(names) for oca, names in scenario.content.items()})
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
-    captures, windows = capturing(scenario, tuple(blueprint.links))
+    captures, windows = capturing(scenario, tuple(blueprint.links), partial(_addresses, blueprint))
     return dataclasses.replace(
         job, duration_ns=int(scenario.duration), titles=titles, sessions=sessions(scenario, blueprint),
         traffic=tuple(_traffic(each, blueprint, int(scenario.duration)) for _, each in scenario.traffic),
@@ -69,6 +70,14 @@ def _job(
         zone=topology.cdn.zone if topology.cdn else "", nodes=tuple(nodes),
         links=tuple(blueprint.links.values()), traces=collect(topology), sources=dict(sources),
     )  # fmt: skip
+
+
+def _addresses(blueprint: Blueprint, name: str) -> list[str]:
+    """Every address of a node."""
+    node = blueprint.nodes[name]
+    ends = [address for each in node.interfaces for address in (each.address, each.address6)]
+    held = (node.address, node.address6, *node.loopbacks, *ends)
+    return list(dict.fromkeys(address.split("/")[0] for address in held if address))
 
 
 def _title(scenario: Scenario, name: str) -> Title:

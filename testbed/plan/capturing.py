@@ -8,7 +8,7 @@ from testbed.job import Window
 from testbed.model.captures import EVERY, Snap, entries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from testbed.model.schema import Scenario
 
@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 Windows = dict[str, tuple[Window, ...]]
 
 
-def capturing(scenario: Scenario, links: Sequence[str]) -> tuple[tuple[str, ...], Windows]:
-    """The names of the links captured, and the windows of those that are not captured whole."""
+def capturing(
+    scenario: Scenario, links: Sequence[str], addresses: Callable[[str], Sequence[str]]
+) -> tuple[tuple[str, ...], Windows]:
+    """The names of the links captured, and the windows of those that are not captured whole.
+
+    `addresses` tells those of a node.
+    """
     names = {either: name for name in links for either in (name, "--".join(reversed(name.split("--"))))}
     listed = entries(scenario.captures)
     named = {names[link] for spec in listed if spec.links != EVERY for link in spec.links}
     found: dict[str, list[Window]] = {}
     for spec in listed:
         usual = not spec.filter and spec.snap == Snap()
-        program = "" if usual else spec.snap.program(spec.filter).hex()
+        program = "" if usual else spec.snap.program(spec.filter, addresses).hex()
         windows = [
             Window(from_ns=begin, until_ns=end, filter=spec.filter, program=program)
             for begin, end in spec.windows(scenario.faults)
