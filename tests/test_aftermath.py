@@ -280,6 +280,21 @@ def test_what_comes_after_the_next_fault_is_told_there(told, tmp_path):
     assert [each.fault.id for each in aftermath.explain(Tables(tmp_path / "run"), 2)] == [2]
 
 
+def test_a_stage_that_crashes_is_named_and_the_others_tell(told, tmp_path, monkeypatch):
+    class Broken(aftermath.Stage):
+        kind = "broken"
+
+        def steps(self, struck):
+            yield from ()
+            raise ValueError("no such thing")
+
+    kinds = registry.kinds("aftermath")
+    monkeypatch.setattr(registry, "kinds", lambda group: {**kinds, "broken": Broken})
+    assert len(told("fault")) == 3
+    [found] = aftermath.explain(Tables(tmp_path / "run"))
+    assert found.notes == ("broken crashed: ValueError: no such thing",)
+
+
 def test_every_stage_has_its_place_in_the_order_of_causes():
     assert set(registry.kinds("aftermath")) == set(aftermath.ORDER)
 

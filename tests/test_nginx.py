@@ -44,8 +44,13 @@ class Served:
         curl.perform()
         return curl.getinfo(pycurl.RESPONSE_CODE), b"".join(body), curl.getinfo(pycurl.INFO_HTTP_VERSION)
 
-    def log(self):
-        return [json.loads(line) for line in (self.folder / "access.jsonl").read_text().splitlines()]
+    def log(self, count=1):
+        """So many lines at least: nginx writes one when the answer is out, which may be after it came."""
+        until, path = time.monotonic() + 10, self.folder / "access.jsonl"
+        while (lines := path.read_text().count("\n")) < count:
+            assert time.monotonic() < until, f"{lines} lines after 10 s"
+            time.sleep(0.01)
+        return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ class Aftermath:
     until_ns: int  # what came later is not told here: the next fault struck, or the run was over
     cut_by: int  # the number of the fault that did; 0: the run was over
     steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()  # kinds of steps that crashed, and how
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,16 @@ def _one(tables: Tables, fault: Fault, faults: list[Fault]) -> Aftermath:
     # What it does can show before it is noted that it began: striking takes its time.
     at_ns = max(fault.at_ns, 0)
     struck = Struck(fault, tables, at_ns, int(told.get("ended", fault.at_ns + fault.lasts_ns)), until_ns)
-    stages = registry.kinds("aftermath")
     order = {kind: place for place, kind in enumerate(ORDER)}
-    found = [step for kind in stages.values() for step in kind().steps(struck)]
+    found: list[Step] = []
+    notes: list[str] = []
+    for kind, stage in registry.kinds("aftermath").items():
+        try:
+            found += stage().steps(struck)
+        except Exception as problem:  # noqa: BLE001 - one from outside may raise anything; the others still tell
+            notes.append(f"{kind} crashed: {type(problem).__name__}: {problem}".partition("\n")[0])
     found.sort(key=lambda step: (step.t_ns, order.get(step.stage, len(ORDER)), step.where, step.what))
-    return Aftermath(fault, at_ns, until_ns, later[0].id if later else 0, tuple(found))
+    return Aftermath(fault, at_ns, until_ns, later[0].id if later else 0, tuple(found), tuple(notes))
 
 
 # What causes what, where things happen in one instant; kinds from outside come last.

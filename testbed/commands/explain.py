@@ -70,6 +70,8 @@ def _show(found: Aftermath) -> None:
         for step in found.steps
     )
     table(title, ("after", "step", "where", "what", "packet", "last"), rows)
+    for note in found.notes:
+        stdout().print(f"[yellow]not all is told:[/] {escape(note)}")
     if found.cut_by:
         later = show_duration(found.until_ns)
         stdout().print(escape(f"At {later} fault {found.cut_by} strikes; what comes after is told there."))
@@ -79,7 +81,7 @@ def _told(found: Aftermath) -> dict[str, Any]:
     fault = found.fault
     return {
         "fault": fault.id, "kind": fault.kind, "target": fault.target, "at_ns": found.at_ns,
-        "until_ns": found.until_ns, "cut_by": found.cut_by or None,
+        "until_ns": found.until_ns, "cut_by": found.cut_by or None, "notes": list(found.notes),
         "steps": [
             {
                 **dataclasses.asdict(step), "after_ns": step.t_ns - found.at_ns,

@@ -19,7 +19,7 @@ ROWS = 14  # as many as one reads at once; the rest unfolds
 
 def draw(story: Story) -> str:
     """A picture and a table for each fault that struck."""
-    told = [found for found in story.aftermaths if found.steps]
+    told = [found for found in story.aftermaths if found.steps or found.notes]
     if not told:
         return "<p>Nothing was broken, or nothing shows what came of it.</p>"
     return "".join(_one(story, found) for found in told)
@@ -34,7 +34,7 @@ def place(after_ns: int, end_ns: int) -> float:
 
 def _one(story: Story, found: Aftermath) -> str:
     fault = found.fault
-    end_ns = max(step.t_ns for step in found.steps) - found.at_ns
+    end_ns = max((step.t_ns - found.at_ns for step in found.steps), default=FIRST_NS)
     stages = [*(stage for stage in ORDER if any(step.stage == stage for step in found.steps))]
     stages += sorted({step.stage for step in found.steps} - set(stages))
     lanes = "".join(
@@ -55,6 +55,7 @@ def _one(story: Story, found: Aftermath) -> str:
         if found.cut_by
         else ""
     )
+    cut += "".join(f'<p class="distrust">Not all is told: {escape(note)}.</p>' for note in found.notes)
     rest = found.steps[ROWS:]
     more = (
         f"<details><summary>{len(rest)} later steps</summary>{_rows(rest, found)}</details>" if rest else ""
