@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oca_crash import machine
-
 from runs import rows
+
 from testbed import stats
 
 ROOT = Path(__file__).parent.parent

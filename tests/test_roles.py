@@ -109,7 +109,7 @@ def plan():
         cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300, ttl=300 * 10**9,
             steering=SimpleNamespace(mode="list"),
         ),
-        titles=(), titles_on=lambda oca: (), fill=None,
+        titles=(), titles_on=lambda oca: (), fill=None, anycast=(),
         topology=SimpleNamespace(
             ocas={"oca-n1": SimpleNamespace(congestion="bbr", pacing=6_000_000, max_connections=100)}
         ),

@@ -99,8 +99,8 @@ class Bird(Daemon):
 
 
 def _speaks(routing: Routing) -> bool:
-    """Whether a node may have something to say of its own: neither an OCA nor a route server has."""
-    return routing.forwards
+    """Whether a node may have something to say of its own: no route server, an OCA if it is anycast."""
+    return routing.forwards or bool(routing.originates)
 
 
 def _configuration(routing: Routing) -> Iterator[str]:

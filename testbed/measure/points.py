@@ -56,14 +56,15 @@ def points(job: Job) -> list[Point]:
 
 
 def owners(job: Job) -> dict[str, str]:
-    """The node that has each address of the job, loopbacks included."""
+    """The node that has each address of the job, loopbacks included; one that several have is nobody's."""
     found: dict[str, str] = {}
+    shared = set[str]()
     for node in job.nodes:
         own = (address for each in node.interfaces for address in (each.address, each.address6))
         for address in (node.address, node.address6, *node.loopbacks, *own):
-            if address:
-                found.setdefault(address.split("/")[0], node.name)
-    return found
+            if address and found.setdefault(address.split("/")[0], node.name) != node.name:
+                shared.add(address.split("/")[0])  # anycast
+    return {address: name for address, name in found.items() if address not in shared}
 
 
 def file_of(run: Path, point: Point) -> Path:

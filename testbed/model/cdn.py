@@ -115,10 +115,12 @@ class Steering(Model):
         default=["title", "client"], min_length=1, max_length=2, examples=["[title]"],
         description="what chooses among equals, by weighted rendezvous hashing",
     )  # fmt: skip
-    mode: Literal["list", "dns"] = Field(
+    mode: Literal["list", "dns", "anycast"] = Field(
         default="list",
         description="list: a client is told names of OCAs, in order; dns: one name for all of them, "
-        "<title>.edge.<zone>, whose address is that of the OCA which is best for the resolver that asks",
+        "<title>.edge.<zone>, whose address is that of the OCA which is best for the resolver that asks; "
+        "anycast: one name, edge.<zone>, and one address (in 198.51.100.0/24 and 2001:db8:ca::/48) that "
+        "every OCA announces to its router by BGP",
     )
     dns_ttl: TimeToLive = Field(default=Duration.parse("20s"), description="how long such an address is good")
     ttl: SomeTime = Field(default=Duration.parse("30s"), description="how long a client may use its list")

@@ -14,7 +14,7 @@ from testbed.model.cdn import Fill
 from testbed.model.prefixes import LanName
 from testbed.model.schema import Topology
 from testbed.model.topology import Cdn
-from testbed.plan.addresses import Block, Lan, Population
+from testbed.plan.addresses import ANYCAST4, ANYCAST6, Block, Lan, Population
 from testbed.plan.pki import Authority
 
 
@@ -61,6 +61,15 @@ class Blueprint:
     fill: Fill | None = None  # how OCAs come to hold what they do not at the start
     content: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of OCAs that do not hold all titles
     homes: dict[str, str] = field(default_factory=dict)  # the network of every node that is in one
+
+    @property
+    def anycast(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The prefixes that every OCA announces, of the topology's families; none unless it is anycast."""
+        cdn = self.topology.cdn
+        if cdn is None or cdn.steering.mode != "anycast":
+            return ()
+        each = (("ipv4", ANYCAST4), ("ipv6", ANYCAST6))
+        return tuple(prefix for family, prefix in each if family in self.topology.families)
 
     @property
     def cdn(self) -> Cdn:

@@ -204,7 +204,10 @@ class _Drawing:
             block = self._plan.network_of(oca.at).block
             ends = block.pair(block.ocas, other_end(oca.address), other_end(oca.address6))
             self._leaf(name, "oca", oca.at, ends, self._line(oca))
-            self._plan.nodes[name] = dataclasses.replace(self._plan.nodes[name], asn=cdn.oca_asn)
+            shared = tuple(f"{prefix[1]}/{prefix.max_prefixlen}" for prefix in self._plan.anycast)
+            self._plan.nodes[name] = dataclasses.replace(
+                self._plan.nodes[name], asn=cdn.oca_asn, loopbacks=shared
+            )
             self._peer(name, oca.at, "oca", (ends[1], ends[0]))
             if oca.address or oca.address6:
                 self._announce(oca.at, ends[0])

@@ -8,6 +8,8 @@ everything, peers and providers only of ourselves and our customers.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 
 from testbed.routing import (
     INSIDE,
@@ -19,6 +21,7 @@ from testbed.routing import (
     Community,
     Policy,
     Rule,
+    Span,
 )
 
 # Local preference of what a neighbour of that relation to us announces.
@@ -52,10 +55,16 @@ def sends(asn: int, relations: Iterable[str]) -> Policy:
     """What an AS tells a neighbour: of itself, and what neighbours of these relations announced."""
     told = tuple(relations)
     heard = f"what {' and '.join(f'{each}s' for each in told)} announced"
+    others = (Rule(why=heard, sources=(LEARNED,), communities=marks(asn, told)),) if told else ()
     return Policy(
-        rules=(
-            Rule(why=f"AS{asn}'s own", sources=OWN),
-            Rule(why=heard, sources=(LEARNED,), communities=marks(asn, told)),
-        ),
+        rules=(Rule(why=f"AS{asn}'s own", sources=OWN), *others),
         change=Change(remove=(every_mark(asn),)),
     )
+
+
+def only(policy: Policy, prefixes: Iterable[IPv4Network | IPv6Network]) -> Policy:
+    """A policy that lets through just these of what it did."""
+    spans = tuple(
+        Span(prefix=str(prefix), least=prefix.prefixlen, most=prefix.prefixlen) for prefix in prefixes
+    )
+    return replace(policy, rules=tuple(replace(rule, prefixes=spans) for rule in policy.rules))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from testbed.job import Interface, Node
@@ -25,11 +26,18 @@ def describe(node: Node, plan: Blueprint) -> Routing:
         node=node.name, role=node.role, asn=node.asn, router_id=_router_id(node),
         families=tuple(family for family, has in ((4, node.address), (6, node.address6)) if has),
         forwards=router,
-        originates=tuple(map(str, network.originates[node.name])) if network else (),
+        originates=tuple(map(str, _originates(node, plan))),
         connects=tuple(map(str, network.connects)) if network else (),
         igp=_igp(node, plan) if router else None,
         sessions=_sessions(node, plan),
     )  # fmt: skip
+
+
+def _originates(node: Node, plan: Blueprint) -> Iterable[IPv4Network | IPv6Network]:
+    """A router says what its network has there, an OCA the address that all of them share, if they do."""
+    if node.role == "router":
+        return plan.network_of(node.name).originates[node.name]
+    return plan.anycast if node.role == "oca" else ()
 
 
 def _router_id(node: Node) -> str:
@@ -76,7 +84,8 @@ def _sessions(node: Node, plan: Blueprint) -> tuple[Session, ...]:
     for neighbor in plan.neighbors[node.name]:
         name = f"{neighbor.node.replace('.', '__').replace('-', '_')}_{neighbor.family}"
         names[name] += 1
-        takes, sends = _policies(node, neighbor)
+        shared = tuple(prefix for prefix in plan.anycast if prefix.version == neighbor.family)
+        takes, sends = _policies(node, neighbor, shared)
         sessions.append(Session(
             name=f"{name}_{names[name]}" if names[name] > 1 else name,
             neighbor=neighbor.node, relation=neighbor.relation, family=neighbor.family, asn=neighbor.asn,
@@ -87,7 +96,9 @@ def _sessions(node: Node, plan: Blueprint) -> tuple[Session, ...]:
     return tuple(sessions)
 
 
-def _policies(node: Node, neighbor: Neighbor) -> tuple[Policy, Policy]:
+def _policies(
+    node: Node, neighbor: Neighbor, anycast: tuple[IPv4Network | IPv6Network, ...]
+) -> tuple[Policy, Policy]:
     """What is taken from a neighbour, and what it is told."""
     asn = node.asn
     match neighbor.relation:
@@ -96,11 +107,12 @@ def _policies(node: Node, neighbor: Neighbor) -> tuple[Policy, Policy]:
         case "member":
             return EVERYTHING, policy.ONWARD
         case "server":  # an OCA hears, and is silent
-            return EVERYTHING, NOTHING
+            return EVERYTHING, policy.sends(asn, ()) if anycast else NOTHING
         case "oca":
             # One in an ISP hears what peers and providers do; one of the CDN's own sites also what the
             # CDN's peers announce, since it is there to serve them.
-            return NOTHING, policy.sends(asn, ("customer",) if node.isp else ("customer", "peer"))
+            shared = policy.only(policy.takes(asn, "customer"), anycast) if anycast else NOTHING
+            return shared, policy.sends(asn, ("customer",) if node.isp else ("customer", "peer"))
         case "customer":
             return policy.takes(asn, "customer"), policy.sends(asn, ("customer", "peer", "provider"))
         case "peer" | "route-server":

@@ -33,6 +33,9 @@ class Authority(Role):
                     records.append(f"{served.name} IN AAAA {served.address6}")
         if plan.cdn.steering.mode == "dns":
             records.append(f"edge IN NS steering.{zone}.")
+        records += [
+            f"edge IN {'A' if prefix.version == 4 else 'AAAA'} {prefix[1]}" for prefix in plan.anycast
+        ]
         listen = "\n".join(f"  ip-address: {own}" for own in (node.address, node.address6) if own)
         configuration = f"""# {node.name}
 server:

@@ -25,7 +25,8 @@ class Origin(Role):
 
 def _own(node: Node) -> Iterator[str]:
     """The addresses that a node has."""
-    return (own for own in (node.address, node.address6) if own)
+    shared = (each.partition("/")[0] for each in node.loopbacks)  # what an anycast OCA has on lo
+    return (own for own in (node.address, node.address6, *shared) if own)
 
 
 def _in_urls(node: Node) -> Iterator[str]:
@@ -54,8 +55,10 @@ def web_server(node: Node, plan: Blueprint, serving: Serving = _SYSTEMS) -> Equi
     where nginx's own limit_rate sends what a second allows at once.
     """
     host = f"{node.name}.{plan.cdn.zone}"
-    # by the DNS, a client knows every server by one name
-    edges = (f"*.edge.{plan.cdn.zone}",) if plan.cdn.steering.mode == "dns" else ()
+    # by the DNS and by anycast, a client knows every server by one name
+    edges = {
+        "list": (), "dns": (f"*.edge.{plan.cdn.zone}",), "anycast": (f"edge.{plan.cdn.zone}",)
+    }[plan.cdn.steering.mode]  # fmt: skip
     certificate, key = plan.authority.issue(host, *edges)
     access = f"{OUT}/logs/{node.name}/access.jsonl"
     listen = "\n".join(f"    listen {address}:443 ssl http2;" for address in _in_urls(node))

@@ -9,7 +9,8 @@ There is no clock and no network in it, so that a decision can be had again from
     policy          {"source": "module:class" of the policy, "order": [criterion], "hash_by": [part]}
     origin          {"oca", "url", and if wanted "titles": [name]}: the last resort, always last; its URL gets
                     "<title>/" appended; without titles it has all that any OCA has. None: there is none
-    mode            list, or dns: a client is told one name, and its resolver an address of it
+    mode            list; or dns: a client is told one name, and its resolver an address of it; or anycast: a
+                    client is told one name, of the one address that all OCAs have
     urls            length of the list, the origin included
     ttl_s           how long a client may use the list
     stale_ns        an OCA whose last report is as old gets no clients
@@ -112,14 +113,20 @@ class ControlPlane:
         return Decision(HTTPStatus.OK, answer, tuple(choices))
 
     def answer(self, title: str, client: str, now_ns: int) -> Decision:
-        """What a client is told over HTTPS: the list, or where the DNS steers, the one name to look up."""
+        """What a client is told over HTTPS: the list, or where something else steers, the one name."""
         decision = self.steer(title, client, now_ns)
         if self._config.get("mode", "list") == "list" or "urls" not in decision.answer:
             return decision
         name, origin = quote(title), self._config["origin"]
-        urls = [{"oca": EDGE, "url": f"https://{name}.{EDGE}.{self._config['zone']}/{name}/"}]
+        host = f"{name}.{EDGE}" if self._config["mode"] == "dns" else EDGE
+        urls = [{"oca": EDGE, "url": f"https://{host}.{self._config['zone']}/{name}/"}]
         urls += [url for url in decision.answer["urls"] if origin is not None and url["oca"] == origin["oca"]]
-        told = {"urls": urls, "ttl_s": self._config["ttl_s"], "decision": ["the DNS decides"], "miss": ""}
+        told = {
+            "urls": urls,
+            "ttl_s": self._config["ttl_s"],
+            "decision": [f"{self._config['mode']} decides"],
+            "miss": "",
+        }
         return Decision(HTTPStatus.OK, told)
 
     def manifest(self, oca: str) -> list[str]:
