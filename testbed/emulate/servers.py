@@ -30,6 +30,7 @@ class Servers(Layers):
         self.processes = Processes(job, namespace, logs, nodes)
         self._enter, self._homes = namespace, nodes
         self._texts: dict[tuple[str, str], list[tuple[str | None]]] = {}  # by node and file, the latest last
+        self._changed: set[tuple[str, str]] = set()  # those of them that are not what they were
         self._draining = Counter[str]()
 
     @contextmanager
@@ -91,20 +92,20 @@ class Servers(Layers):
         return processes or tuple(process.name for process in self.job.node(node).processes)
 
     def _lay(self, node: str, name: str) -> None:
-        """Bring a file to what the latest change says, or to what it was."""
+        """Bring a file to what the latest change says, or to what it was, which waits aside."""
         path = self._homes / node / name
         aside = path.with_name(f".{path.name}{_ASIDE}")
         layers = self._texts[node, name]
-        if not aside.is_symlink() and not aside.exists() and path.exists():
-            path.rename(aside)
-        elif aside.is_symlink() or aside.exists():
-            path.unlink(missing_ok=True)
+        if (node, name) not in self._changed:
+            self._changed.add((node, name))
+            if path.exists():
+                path.rename(aside)
+        path.unlink(missing_ok=True)
         if not layers:
+            self._changed.remove((node, name))
             if aside.is_symlink() or aside.exists():
                 aside.rename(path)
-            return
-        (text,) = layers[-1]
-        if text is not None:
+        elif (text := layers[-1][0]) is not None:
             path.write_text(text)
 
     def _ask_to_drain(self, oca: str, *, draining: bool) -> None:

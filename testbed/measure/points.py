@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +57,16 @@ def points(job: Job) -> list[Point]:
 
 
 def owners(job: Job) -> dict[str, str]:
-    """The node that has each address of the job, loopbacks included; one that several have is nobody's."""
+    """The node that has each address of the job, loopbacks included; an anycast address is nobody's."""
     found: dict[str, str] = {}
-    shared = set[str]()
+    shared = Counter(loopback for node in job.nodes for loopback in node.loopbacks)
     for node in job.nodes:
+        loopbacks = (loopback for loopback in node.loopbacks if shared[loopback] == 1)
         own = (address for each in node.interfaces for address in (each.address, each.address6))
-        for address in (node.address, node.address6, *node.loopbacks, *own):
-            if address and found.setdefault(address.split("/")[0], node.name) != node.name:
-                shared.add(address.split("/")[0])  # anycast
-    return {address: name for address, name in found.items() if address not in shared}
+        for address in (node.address, node.address6, *loopbacks, *own):
+            if address:
+                found.setdefault(address.split("/")[0], node.name)
+    return found
 
 
 def file_of(run: Path, point: Point) -> Path:
