@@ -26,9 +26,14 @@ def test_a_text_is_another_while_inside(servers, tmp_path):
 
 def test_a_link_to_a_title_is_gone_while_inside_even_if_something_is_raised(servers, tmp_path):
     film = tmp_path / "oca-n1" / "content" / "film"
-    with pytest.raises(RuntimeError), servers.files("oca-n1", {"content/film": None}):
-        assert not film.exists()
-        raise RuntimeError
+
+    def strike():
+        with servers.files("oca-n1", {"content/film": None}):
+            assert not film.exists()
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        strike()
     assert film.is_symlink()
     assert film.resolve() == tmp_path / "store"
 
