@@ -88,7 +88,7 @@ def test_it_speaks_both_versions_of_http_and_of_tls(served):
             most = tls << 16  # CURL_SSLVERSION_MAX_*
             status, body, used = served.get("/film/235.mp4", HTTP_VERSION=version, SSLVERSION=tls | most)
             assert (status, len(body), used) == (200, 2**20, spoken)
-    told = {(row["tls"], row["protocol"]) for row in served.log()}
+    told = {(row["tls"], row["protocol"]) for row in served.log(4)}
     assert told == {(f"TLSv1.{minor}", f"HTTP/{http}") for minor in (2, 3) for http in ("1.1", "2.0")}
 
 
