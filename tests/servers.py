@@ -18,6 +18,7 @@ from pathlib import Path
 
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -227,7 +228,10 @@ def _serve(server) -> None:
 
 @contextmanager
 def resolver(addresses: dict[str, str], *, ttl: int = 60, rcode: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """A DNS server over UDP; its port and the names it was asked. An empty address: no answer."""
+    """A DNS server over UDP; its port and the names it was asked. An empty address: no answer.
+
+    Addresses of both families may be given, with a blank between them; silence: keeps silent on AAAA.
+    """
     asked: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
@@ -248,9 +252,14 @@ def resolver(addresses: dict[str, str], *, ttl: int = 60, rcode: int = 0) -> Ite
                 elif addresses[name] == "silence":
                     continue
                 elif addresses[name]:
+                    kind = dns.rdatatype.to_text(query.question[0].rdtype)
+                    found = [a for a in addresses[name].split() if (":" in a) == (kind == "AAAA")]
+                    if "silence:" in found:
+                        continue
                     alias = f"edge.{name}."
                     answer.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", "CNAME", alias))
-                    answer.answer.append(dns.rrset.from_text(alias, ttl * 2, "IN", "A", addresses[name]))
+                    if found:
+                        answer.answer.append(dns.rrset.from_text(alias, ttl * 2, "IN", kind, *found))
                 server.sendto(answer.to_wire(), client)
 
         thread = threading.Thread(target=serve)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import Oca, https, identity
 
-from testbed.services.http import CUT, GULP, LEAST, RECORD, Client, low_water
+from testbed.services.http import CUT, GULP, LEAST, RACE_MS, RECORD, Client, low_water
 
 SECOND = 10**9
 MEGABYTE = bytes(1_000_000)
@@ -173,3 +173,18 @@ def test_the_mark_never_waits_for_what_may_not_come(current, remaining, carried)
     assert (
         mark == 1 or LEAST <= mark <= min(GULP, remaining - RECORD) or mark == current <= remaining - RECORD
     )
+
+
+def test_a_family_that_refuses_is_left_for_the_other(oca, client):
+    response = client.get(url(oca, "/small"), ("::1", "127.0.0.1"))
+    assert (response.error, response.address) == ("", "127.0.0.1")
+
+
+def test_a_family_that_is_silent_is_raced_after_250_ms(oca, client):
+    with socket.socket(socket.AF_INET6) as mute, socket.socket(socket.AF_INET6) as only:
+        mute.bind(("::1", oca.port))
+        mute.listen(0)
+        only.connect(("::1", oca.port))  # who comes later gets no answer: the queue is full
+        response = client.get(url(oca, "/small"), ("::1", "127.0.0.1"))
+    assert (response.error, response.address) == ("", "127.0.0.1")
+    assert response.connect_ns >= RACE_MS * 10**6

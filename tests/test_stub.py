@@ -8,6 +8,8 @@ import pytest
 from servers import resolver
 
 from testbed.services.stub import (
+    RESOLUTION_DELAY_NS,
+    TIMEOUT_NS,
     NoAddressError,
     NoSuchNameError,
     ServerFailedError,
@@ -72,3 +74,29 @@ def test_it_stops_waiting_when_the_scenario_ends():
         stub(port).resolve("a.example", time.time_ns() + 50_000_000)
     assert len(asked) == 1
     assert raised.value.latency_ns >= 50_000_000
+
+
+def test_of_both_families_ipv6_comes_first():
+    with resolver({"oca.test": "192.0.2.1 2001:db8::1"}) as (port, asked):
+        stub = Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6))
+        assert stub.addresses("oca.test")[0] == ("2001:db8::1", "192.0.2.1")
+        assert stub.resolve("oca.test") == ("2001:db8::1", 0)  # out of the cache
+        assert asked == ["oca.test"] * 2
+
+
+def test_a_family_without_an_address_is_left_out():
+    with resolver({"four.test": "192.0.2.1", "six.test": "2001:db8::1"}) as (port, _):
+        stub = Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6))
+        assert stub.addresses("four.test")[0] == ("192.0.2.1",)
+        assert stub.addresses("six.test")[0] == ("2001:db8::1",)
+        only = Stub("127.0.0.1", random.Random(1), port=port)
+        with pytest.raises(NoAddressError):
+            only.addresses("six.test")
+
+
+def test_the_second_answer_is_waited_for_no_longer_than_the_resolution_delay():
+    with resolver({"oca.test": "192.0.2.1 silence:"}) as (port, _):
+        stub = Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6))
+        addresses, latency_ns = stub.addresses("oca.test")
+    assert addresses == ("192.0.2.1",)
+    assert RESOLUTION_DELAY_NS <= latency_ns < TIMEOUT_NS

@@ -145,6 +145,9 @@ def test_a_live_viewer_stays_at_the_latency(tables):
 
 
 def test_every_request_is_in_the_log_of_who_served_it_and_on_the_connection_it_says(tables):
+    # both families are there, and IPv6 answers first
+    spoken = tables.sql("select distinct address from requests where error = '' and client <> 'north.out.1'")
+    assert all(":" in address for (address,) in spoken)
     whole = "requests join served using (request_id) where requests.oca <> 'steering' and requests.error = ''"
     asked = tables.scalar("select count(*) from requests where oca <> 'steering' and error = ''")
     assert asked > 100

@@ -23,6 +23,9 @@ from testbed.services.records import Records
 PLAYERS, BACKGROUND = "testbed.services.player:run", "testbed.emulate.background:run"
 S = 1_000_000_000
 _ALIGN_NS = 5 * S
+# Viewers to a process: the kernel of the guest maps every page of a process by itself, and the host lets a
+# process have 65,530 mappings (vm.max_map_count), which are 256 MiB; a viewer takes about 0.3.
+_VIEWERS = 100
 _PATIENCE_NS = 300 * S  # of the run's clock, for routing to settle
 
 
@@ -48,8 +51,8 @@ def run(job: Job) -> None:
     _repeat(timeline, job.duration_ns, S, _Watch(job, processes, records).look)
     timeline.run()
     end = time.time_ns()
-    if job.sessions:
-        processes.await_end("", "players")
+    for name in _players(job):
+        processes.await_end("", name)
     if job.traffic:
         processes.await_end("", "traffic")
     processes.stop_all()
@@ -161,24 +164,34 @@ def _settle(job: Job, network: Network) -> int:
     return last - began
 
 
+def _players(job: Job) -> list[str]:
+    """The names of the processes that hold the viewers."""
+    count = -(-len(job.sessions) // _VIEWERS)
+    return ["players"] if count == 1 else [f"players-{number}" for number in range(1, count + 1)]
+
+
 def _start_players(job: Job, network: Network, processes: Processes, start_unix_ns: int) -> None:
-    """One process for all viewers: each plays in a thread of its own, inside its client's namespace."""
-    if not job.sessions:
-        return
-    config = {
+    """Each viewer plays in a thread of its own, inside its client's namespace; so many share a process."""
+    common = {
         "events": f"{OUT}/events.jsonl", "seed": job.seed,
         "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns,
-        "titles": {title.name: dataclasses.asdict(title) for title in job.titles},
-        "sessions": [
-            {
-                **dataclasses.asdict(session),
-                "steering_host": f"steering.{job.zone}",
-                "netns": network.namespace(session.client),
-            }
-            for session in job.sessions
-        ],
     }  # fmt: skip
-    processes.start_shared(Process(name="players", service=PLAYERS, config=config))
+    for number, name in enumerate(_players(job)):
+        sessions = job.sessions[number * _VIEWERS : (number + 1) * _VIEWERS]
+        titles = {session.title for session in sessions}
+        config = {
+            **common,
+            "titles": {title.name: dataclasses.asdict(title) for title in job.titles if title.name in titles},
+            "sessions": [
+                {
+                    **dataclasses.asdict(session),
+                    "steering_host": f"steering.{job.zone}",
+                    "netns": network.namespace(session.client),
+                }
+                for session in sessions
+            ],
+        }
+        processes.start_shared(Process(name=name, service=PLAYERS, config=config))
 
 
 def _start_traffic(job: Job, network: Network, processes: Processes, start_unix_ns: int) -> None:
