@@ -27,7 +27,7 @@ isps:
     routers: [core, edge]
     clients: {{{clients}}}
 hosts: {{server: {{at: north.core}}}}
-links: [{{endpoints: [north.core, north.edge], rate: 50mbit, queue: 1bdp}}]
+links: [{{endpoints: [north.core, north.edge], rate: 50mbit, queue: 2bdp}}]
 """
 SCENARIO = """name: bias
 topology: bias.yaml
@@ -62,7 +62,7 @@ def main() -> int:
     )
     parser.add_argument("--treated", type=int, nargs="+", default=[0, 1, 5, 9, 10], metavar="K")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
-    parser.add_argument("--seconds", type=int, default=30, help="of each run (30)")
+    parser.add_argument("--seconds", type=int, default=60, help="of each run (60)")
     asked = parser.parse_args()
     print(f"{machine()}\n{asked.seeds} seeds of {asked.seconds} s", flush=True)
     everybody: dict[int, list[float]] = {}

@@ -56,14 +56,16 @@ def rotated(trace: Path, offset: float, into: Path) -> Path:
     return into
 
 
-def scene(folder: Path, arms: Sequence[str], trace: Path, seed: int, seconds: int, ladder: str) -> Path:
+def scene(
+    folder: Path, arms: Sequence[str], trace: Path, seed: int, *, seconds: int, ladder: str, buffer: str
+) -> Path:
     """A scenario of one viewer an arm; the title's sizes and the place of the trace follow the seed."""
     down = rotated(trace, (seed - 1) % OFFSETS / OFFSETS, folder / f"cell-{seed}.down")
     names = [f"a{number}" for number in range(len(arms))]
     clients = ", ".join(f"{name}: {{count: 1, at: core, access: cell}}" for name in names)
     (folder / "cellular.yaml").write_text(TOPOLOGY.format(down=down, clients=clients))
     workload = "".join(
-        f"  - {{kind: playback, clients: mobile.{name}, title: film, abr: {arm}, buffer: 60s,"
+        f"  - {{kind: playback, clients: mobile.{name}, title: film, abr: {arm}, buffer: {buffer},"
         " timeout: 15s, arrivals: {every: 0s}}\n"
         for name, arm in zip(names, arms, strict=True)
     )
@@ -82,17 +84,24 @@ def main() -> int:
     parser.add_argument("--arms", nargs="+", default=["bba-0", "bba-2", "bola", "robust-mpc"])
     parser.add_argument("--seeds", type=int, default=20, metavar="N")
     parser.add_argument("--seconds", type=int, default=180, help="of each run (180)")
+    parser.add_argument("--buffer", default="60s", help="of each player (60s)")
     parser.add_argument("--ladder", default="300kbit, 750kbit, 1200kbit, 1850kbit, 2850kbit, 4300kbit")
     asked = parser.parse_args()
     if not asked.trace.exists():
         print(f"there is no {asked.trace}; --trace names another", file=sys.stderr)
         return 2
     arms = [CONTROL, *asked.arms]
-    print(f"{machine()}\n{asked.trace.name}, {asked.seeds} seeds of {asked.seconds} s", flush=True)
+    print(
+        f"{machine()}\n{asked.trace.name}, {asked.seeds} seeds of {asked.seconds} s, a buffer of {asked.buffer}",
+        flush=True,
+    )
     found: dict[str, dict[str, list[float]]] = {arm: {metric: [] for metric in METRICS} for arm in arms}
     with tempfile.TemporaryDirectory(prefix="testbed-benchmark-") as folder:
         for seed in range(1, asked.seeds + 1):
-            path = scene(Path(folder), arms, asked.trace, seed, asked.seconds, asked.ladder)
+            path = scene(
+                Path(folder), arms, asked.trace, seed,
+                seconds=asked.seconds, ladder=asked.ladder, buffer=asked.buffer,
+            )  # fmt: skip
             query = (
                 "select abr, coalesce(rebuffer_ratio, 0), coalesce(bitrate_kbps, 0), rebuffers, switches,"
                 " coalesce(play_delay_ns, 0) / 1e9, coalesce(qoe_lin, 0) from sessions"

@@ -94,7 +94,7 @@ def main() -> int:
     )
     parser.add_argument("--times", type=float, default=2.0, help="the pace, in top bitrates (2)")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
-    parser.add_argument("--seconds", type=int, default=60, help="of each run (60)")
+    parser.add_argument("--seconds", type=int, default=40, help="of each run (40)")
     asked = parser.parse_args()
     pace_kbps = round(asked.times * TOP_KBPS)
     print(f"{machine()}\npaced at {pace_kbps} kbit/s; {asked.seeds} seeds of {asked.seconds} s", flush=True)

@@ -78,8 +78,8 @@ class Paired:
 
     @property
     def clear(self) -> bool:
-        """Whether the 95 % interval excludes no difference."""
-        return self.low > 0 or self.high < 0
+        """Whether the 95 % interval excludes no difference; one pair says nothing."""
+        return self.pairs > 1 and (self.low > 0 or self.high < 0)
 
     def within(self, margin: float) -> bool:
         """Whether the interval lies within +-`margin`.

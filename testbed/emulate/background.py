@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from testbed import namespaces, registry
-from testbed.services.player import open_many
+from testbed.services.descriptors import open_many
 from testbed.services.records import Records
 from testbed.traffic import Flow, Traffic
 

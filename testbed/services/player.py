@@ -15,9 +15,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import resource
 import threading
 import time
 import traceback
@@ -26,12 +24,11 @@ from typing import Any
 from testbed import namespaces
 from testbed.job import Session, Title, revive
 from testbed.services.asking import Asking
+from testbed.services.descriptors import open_many
 from testbed.services.http import Client
 from testbed.services.records import Records
 from testbed.services.stub import Stub
 from testbed.services.viewer import ManifestError, Viewer, sleep_until
-
-_FILES_MOST = 2**17
 
 
 def run(config: dict[str, Any]) -> None:
@@ -52,15 +49,6 @@ def run(config: dict[str, Any]) -> None:
     for thread in threads:
         thread.join()
     records.close()
-
-
-def open_many() -> None:
-    """Have as many files open as the system lets: a viewer has six or so, of sockets and of libcurl's."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for limit in (_FILES_MOST, most):  # outside of the guest nobody may raise what is the most
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-            return
 
 
 def _view(config: dict[str, Any], told: dict[str, Any], title: Title, records: Records) -> None:
