@@ -91,10 +91,8 @@ def main() -> int:
         print(f"there is no {asked.trace}; --trace names another", file=sys.stderr)
         return 2
     arms = [CONTROL, *asked.arms]
-    print(
-        f"{machine()}\n{asked.trace.name}, {asked.seeds} seeds of {asked.seconds} s, a buffer of {asked.buffer}",
-        flush=True,
-    )
+    print(machine())
+    print(f"{asked.trace.name}, {asked.seeds} seeds of {asked.seconds} s, a buffer of {asked.buffer}")
     found: dict[str, dict[str, list[float]]] = {arm: {metric: [] for metric in METRICS} for arm in arms}
     with tempfile.TemporaryDirectory(prefix="testbed-benchmark-") as folder:
         for seed in range(1, asked.seeds + 1):
