@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oca_crash import machine
-from runs import rows
+from repeats import rows
 
 from testbed import stats
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from oca_crash import machine
+from repeats import rows
 
-from runs import rows
 from testbed import stats
 
 TOP_KBPS = 3200
