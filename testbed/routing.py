@@ -14,6 +14,7 @@ ORIGINATED = "originated"  # `Routing.originates`
 CONNECTED = "connected"  # `Routing.connects`: a prefix of an interface, ours or by the IGP a brother's
 INSIDE = "inside"  # by iBGP, with an empty AS path: a router of the same AS originates it
 LEARNED = "learned"  # by BGP from another AS, here or by iBGP
+ASIDE = "aside"  # `Session.more`, for that session; what is for others is nothing to it
 OWN = (ORIGINATED, CONNECTED, INSIDE)
 
 # Two numbers are a community (RFC 1997), three a large one (RFC 8092); None stands for any number.
@@ -121,7 +122,7 @@ class Session:
     interface: str = ""  # that the neighbour is on; empty where other routers may lie between (iBGP)
     takes: Policy = NOTHING
     sends: Policy = NOTHING
-    more: tuple[str, ...] = ()  # prefixes that are originated for this neighbour alone
+    more: tuple[str, ...] = ()  # prefixes that are originated for this neighbour alone, and not forwarded by
     maximum: Maximum | None = None
     timers: Timers = Timers()
     graceful_restart: GracefulRestart | None = None

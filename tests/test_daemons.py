@@ -1,6 +1,5 @@
 """A description becomes a daemon's configuration, and the daemon takes it; what it does can be changed."""
 
-import dataclasses
 
 import pytest
 from servers import BIRD, bird_of, bird_refuses
@@ -153,13 +152,6 @@ def test_bird_takes_all_of_its_words(tmp_path):
 def test_every_daemon_names_its_programs():
     for kind, daemon in registry.kinds("daemons").items():
         assert daemon.programs, kind
-
-
-def test_bird_has_no_advertisement_interval():
-    session = dataclasses.replace(CUSTOMER, timers=Timers(advertisement_ns=30 * S))
-    (unable,) = Bird("").unable(dataclasses.replace(ROUTING, sessions=(session,)))
-    assert "daemon: frr" in unable.hint
-    assert not [*Bird("").unable(ROUTING)]
 
 
 @pytest.mark.skipif(BIRD is None, reason="bird2 is not installed")

@@ -21,28 +21,17 @@ class DaemonError(RuntimeError):
     """A daemon that refused a command, or went away."""
 
 
-class Unable(ValueError):
-    """Something that this daemon cannot be told; `what` it is, and the `hint` says what to write instead."""
-
-    def __init__(self, what: str, hint: str) -> None:
-        super().__init__(f"{what}; {hint}")
-        self.what, self.hint = what, hint
-
-
 class Daemon(ABC):
     """The routing daemon of one node, whose files and sockets lie in `folder`."""
 
     kind: ClassVar[str] = ""
     programs: ClassVar[dict[str, str]] = {}  # what it runs, and the Debian package of each
+    cannot: ClassVar[dict[str, str]] = {}  # keys of `bgp` that it has no words for, and why
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     # When the network is planned.
-
-    @abstractmethod
-    def unable(self, routing: Routing) -> Iterable[Unable]:
-        """What of a description this daemon has no words for."""
 
     @abstractmethod
     def files(self, routing: Routing) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from testbed.daemons import READY, Daemon, Unable, birdc
+from testbed.daemons import READY, Daemon, birdc
 from testbed.job import Process
 from testbed.routing import (
     CONNECTED,
@@ -37,11 +37,7 @@ class Bird(Daemon):
 
     kind = "bird"
     programs: ClassVar[dict[str, str]] = {"bird": "bird2"}
-
-    def unable(self, routing: Routing) -> Iterator[Unable]:
-        """BIRD sends what changed at once."""
-        if any(session.timers.advertisement_ns for session in routing.sessions):
-            yield Unable("BIRD has no advertisement interval", "write daemon: frr, or delete it")
+    cannot: ClassVar[dict[str, str]] = {"advertisement-interval": "BIRD sends what changed at once"}
 
     def files(self, routing: Routing) -> dict[str, str]:
         """The configuration, and apart from it what may change while BIRD runs."""

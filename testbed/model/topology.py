@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from testbed.model.bgp import Accept, Announce, BgpSpec, Bilateral, DaemonKind, Origin, OspfSpec
 from testbed.model.cdn import Location, Steering, TimeToLive
 from testbed.model.fields import Asn, Model, Name, SomeRate, SomeTime, Zone
 from testbed.model.link import LinkSpec
@@ -33,6 +34,8 @@ class Defaults(Model):
     """What holds where nothing else is said."""
 
     link: LinkSpec = LinkSpec()
+    daemon: DaemonKind = Field(default="bird", description="what routes on routers and route servers")
+    bgp: BgpSpec | None = Field(default=None, examples=["{hold: 90s, bfd: {interval: 300ms}}"])
 
 
 class Access(Model):
@@ -58,18 +61,51 @@ class Loopback(Model):
     address6: Address6 | None = Field(None, examples=["2001:db8:9::1"])
 
 
-class Isp(Model):
-    """An AS with its routers and clients."""
+class Network(Model):
+    """An AS with its routers, and how they route."""
 
     asn: Asn = Field(examples=[64501])
     routers: list[Name] = Field(min_length=1, max_length=ROUTERS_MOST, examples=["[core, edge]"])
+    daemon: DaemonKind | None = Field(
+        None, description="of its routers; as `defaults` has it where nobody says"
+    )
+    daemons: dict[str, DaemonKind] = Field(
+        default_factory=dict, examples=["{edge: bird}"], description="of single routers"
+    )
+    bgp: BgpSpec | None = Field(None, description="of all sessions of its routers", examples=["{hold: 90s}"])
+    ospf: OspfSpec | None = Field(None, examples=["{hello: 1s, dead: 4s}"])
+    ecmp: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        examples=[4],
+        description="so many equally good ways are used at once, by OSPF and by BGP",
+    )
+    route_reflectors: list[str] | None = Field(
+        None,
+        min_length=1,
+        examples=["[core]"],
+        description="routers that all others are clients of, in place of a full mesh (RFC 4456)",
+    )
+    clusters: dict[str, list[str]] | None = Field(
+        None,
+        min_length=1,
+        examples=["{core: [edge]}"],
+        description="route reflectors and the clients of each; the reflectors are meshed",
+    )
+    originate: list[Origin] = Field(default_factory=list, examples=["[{prefix: 192.0.2.0/24}]"])
+    prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
+    prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])
+    loopbacks: dict[str, Loopback] = Field(default_factory=dict, description="by router")
+
+
+class Isp(Network):
+    """An AS with its routers and clients."""
+
     clients: dict[Name, Clients] = Field(default_factory=dict, max_length=POPULATIONS_MOST)
     location: Location | None = Field(
         None, examples=["[52.5, 13.4]"], description="latitude and longitude of its clients and OCAs"
     )
-    prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
-    prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])
-    loopbacks: dict[str, Loopback] = Field(default_factory=dict, description="by router")
 
 
 class Exchange(Model):
@@ -78,6 +114,11 @@ class Exchange(Model):
     asn: Asn = Field(examples=[64520])
     members: list[str] = Field(min_length=1, max_length=MEMBERS_MOST, examples=["[north.core]"])
     route_server: bool = True
+    daemon: DaemonKind | None = Field(None, description="of its route server")
+    bgp: BgpSpec | None = Field(None, description="of the route server's sessions", examples=["{hold: 90s}"])
+    bilateral: list[Bilateral] = Field(
+        default_factory=list, examples=["[{members: [north.core, south.core]}]"]
+    )
     prefix: Lan4 | None = Field(None, examples=["192.0.2.0/24"])
     prefix6: Lan6 | None = Field(None, examples=["2001:db8:9::/64"])
 
@@ -119,6 +160,10 @@ class Oca(Place):
     pacing: SomeRate | None = Field(
         None, examples=["6mbit"], description="the most that a connection sends, its packets evenly spaced"
     )
+    announce: Announce | None = Field(
+        None, description="what its router tells it", examples=["{prefixes: [10.1.64.0/22], med: 100}"]
+    )
+    bgp: BgpSpec | None = Field(None, examples=["{hold: 90s}"])
     address: Address4 | None = Field(None, examples=["10.9.32.1"])
     address6: Address6 | None = Field(None, examples=["2001:db8:9::3"])
 
@@ -132,13 +177,11 @@ class Host(LinkSpec):
     address6: Address6 | None = Field(None, examples=["2001:db8:9::5"])
 
 
-class Cdn(Model):
+class Cdn(Network):
     """The CDN's own network, its control plane and its origin."""
 
-    asn: Asn = Field(examples=[64600])
     oca_asn: Asn = Field(examples=[64601], description="of the OCAs, wherever they stand")
     zone: Zone = Field(examples=["cdn.example"])
-    routers: list[Name] = Field(min_length=1, max_length=ROUTERS_MOST, examples=["[pop]"])
     control: Place = Field(examples=["{at: cdn.pop}"])
     origin: Place = Field(examples=["{at: cdn.pop}"])
     report: SomeTime = Field(Duration.parse("5s"), description="how often an OCA reports to steering")
@@ -151,9 +194,6 @@ class Cdn(Model):
     )
     steering: Steering = Steering()
     urls: int = Field(3, ge=1, le=100, description="how many OCAs a client is told of")
-    prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
-    prefix6: Prefix6 | None = Field(None, examples=["2001:db8:9::/48"])
-    loopbacks: dict[str, Loopback] = Field(default_factory=dict, description="by router")
 
 
 class Wire(LinkSpec):
@@ -161,6 +201,24 @@ class Wire(LinkSpec):
 
     endpoints: list[str] = Field(min_length=2, max_length=2, examples=["[north.core, transit.a]"])
     relation: Relation | None = Field(None, description="what the first endpoint's AS is to the second's")
+    cost: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        examples=[10],
+        description="OSPF's, both ways; 1 for 100us of delay if nobody says",
+    )
+    bgp: BgpSpec | None = Field(None, description="at both ends", examples=["{bfd: {interval: 300ms}}"])
+    announce: dict[str, Announce] = Field(
+        default_factory=dict,
+        examples=["{north.core: {prepend: 2}}"],
+        description="by the endpoint that announces, to the other one or at the exchange",
+    )
+    accept: dict[str, Accept] = Field(
+        default_factory=dict,
+        examples=["{north.core: {preference: 150}}"],
+        description="by the endpoint that accepts",
+    )
     vlan: int | None = Vlan
     addresses: list[End4] | None = Field(
         None, min_length=2, max_length=2, examples=["[10.9.0.0/31, 10.9.0.1/31]"],

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
+from itertools import chain
 
 from testbed.job import Link, Node, Title
+from testbed.model.bgp import Accept, Announce, BgpSpec
 from testbed.model.cdn import Fill
 from testbed.model.prefixes import LanName
+from testbed.model.reach import closure
 from testbed.model.schema import Topology
 from testbed.model.topology import Cdn
 from testbed.plan.addresses import ANYCAST4, ANYCAST6, Block, Lan, Population
@@ -28,6 +32,10 @@ class Neighbor:
     local_address: str
     relation: str  # what it is to us: customer, provider, peer, internal, oca, server, route-server, member
     family: int  # of the addresses and of the routes that the session carries; a session each
+    bgp: BgpSpec = field(default_factory=BgpSpec)
+    announce: Announce | None = None  # to the neighbour, in place of all that policy lets through
+    accept: Accept | None = None  # from the neighbour
+    client: bool = False  # it is a client of ours, who are a route reflector
 
 
 @dataclass
@@ -61,6 +69,7 @@ class Blueprint:
     fill: Fill | None = None  # how OCAs come to hold what they do not at the start
     content: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of OCAs that do not hold all titles
     homes: dict[str, str] = field(default_factory=dict)  # the network of every node that is in one
+    costs: dict[str, int] = field(default_factory=dict)  # OSPF's, by link, where one is written by hand
 
     @property
     def anycast(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -84,6 +93,24 @@ class Blueprint:
     def titles_on(self, oca: str) -> tuple[str, ...]:
         """The names of the titles that an OCA holds when the run starts."""
         return self.content.get(oca, tuple(title.name for title in self.titles))
+
+    @cached_property
+    def cones(self) -> dict[str, list[IPv4Network | IPv6Network]]:
+        """What every network and its customers, and theirs, originate, by the network."""
+        customers: dict[str, list[str]] = {name: [] for name in self.networks}
+        for router, neighbors in self.neighbors.items():
+            for neighbor in neighbors:
+                if neighbor.relation == "customer":
+                    customers[self.homes[router]].append(self.homes[neighbor.node])
+        own = {
+            name: list(dict.fromkeys(chain(*network.originates.values(), network.connects)))
+            for name, network in self.networks.items()
+        }
+        return {
+            name: list(dict.fromkeys(chain(*(own[each] for each in self.networks if each in reached))))
+            for name in self.networks
+            if (reached := closure(customers, name))
+        }
 
     def by_role(self, role: str) -> Iterator[Node]:
         """The nodes of a role."""

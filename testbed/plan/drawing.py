@@ -10,8 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from itertools import combinations
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 
 from testbed.job import Interface, Link, Node, Route, Shape, Title
 from testbed.model.link import MTU
@@ -20,11 +19,10 @@ from testbed.model.prefixes import NoRoom, Prefixing, assign
 from testbed.model.schema import CDN, LinkSpec, Topology, Wire
 from testbed.model.topology import link_name
 from testbed.plan.addresses import Block, End, Lan, PlanError, Taken, other_end
-from testbed.plan.blueprint import Blueprint, Neighbor, Network
+from testbed.plan.blueprint import Blueprint, Network
 from testbed.plan.pki import Authority
+from testbed.plan.sessions import Sessions, Told
 from testbed.plan.shapes import shapes
-
-_INVERSE = {"customer": "provider", "provider": "customer", "oca": "server", "route-server": "member"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +54,12 @@ def draw(topology: Topology, titles: tuple[Title, ...], authority: Authority) ->
     drawing.bridges()
     drawing.hosts()
     drawing.wires()
-    drawing.exchange_sessions()
+    drawing.sessions.at_exchanges()
     drawing.default_routes()
     if topology.cdn:
         drawing.servers()
     drawing.clients()
-    drawing.internal_sessions()
+    drawing.sessions.inside()
     return drawing.done()
 
 
@@ -70,6 +68,7 @@ class _Drawing:
 
     def __init__(self, plan: Blueprint, prefixes: Prefixing) -> None:
         self._plan, self._topology, self._prefixes = plan, plan.topology, prefixes
+        self.sessions = Sessions(plan)
         self._has4, self._has6 = (family in plan.topology.families for family in ("ipv4", "ipv6"))
         self._interfaces: dict[str, list[Interface]] = defaultdict(list)
         self._ports: dict[tuple[str, str], int] = {}  # how many interfaces of a node are called so
@@ -99,6 +98,12 @@ class _Drawing:
                 self._originate(node, block.infrastructure, block.infrastructure6)
                 if pinned:
                     self._announce(node, own)
+            for origin in known.originate:
+                prefix = ip_network(origin.prefix)
+                for router in origin.at or known.routers[:1]:
+                    own_prefixes = network.originates.setdefault(f"{name}.{router}", [])
+                    if f"ipv{prefix.version}" in self._topology.families and prefix not in own_prefixes:
+                        own_prefixes.append(prefix)
 
     def bridges(self) -> None:
         """Exchanges and switches, the LANs that they make, and the exchanges' places on them."""
@@ -150,6 +155,8 @@ class _Drawing:
         for wire in self._topology.links:
             a, b = wire.endpoints
             line = self._line(wire, wire.forward, wire.backward)
+            if wire.cost:
+                self._plan.costs[self._topology.wire_name(wire)] = wire.cost
             bridges = [end for end in (a, b) if self._topology.is_lan(end)]
             if len(bridges) == 2:
                 self._connect(_Side(a), _Side(b), line)
@@ -164,22 +171,8 @@ class _Drawing:
                     for node, end in zip((a, b), ends, strict=True):
                         self._announce(node, end)
                 if wire.relation:
-                    self._peer(a, b, wire.relation, ends)
-
-    def exchange_sessions(self) -> None:
-        """An exchange's members speak with its route server; without one, and in VLANs, with each other."""
-        for (owner, vlan), lan in self._plan.lans.items():
-            if owner not in self._topology.exchanges:
-                continue
-            server = f"{owner}.rs"
-            if not vlan and server in self._plan.nodes:
-                own = self._interfaces[server][0]
-                for member, end in lan.nodes.items():
-                    self._peer(server, member, "route-server", (End(own.address, own.address6), end))
-                continue
-            for (a, a_end), (b, b_end) in combinations(lan.nodes.items(), 2):
-                if self._plan.homes[a] != self._plan.homes[b]:
-                    self._peer(a, b, "peer", (a_end, b_end))
+                    told = Told(wire.bgp, wire.announce, wire.accept)
+                    self.sessions.peer(a, b, wire.relation, ends, told)
 
     def default_routes(self) -> None:
         """A host on a LAN has its way out over the LAN's first router."""
@@ -208,7 +201,8 @@ class _Drawing:
             self._plan.nodes[name] = dataclasses.replace(
                 self._plan.nodes[name], asn=cdn.oca_asn, loopbacks=shared
             )
-            self._peer(name, oca.at, "oca", (ends[1], ends[0]))
+            announce = {oca.at: oca.announce} if oca.announce else {}
+            self.sessions.peer(name, oca.at, "oca", (ends[1], ends[0]), Told(oca.bgp, announce))
             if oca.address or oca.address6:
                 self._announce(oca.at, ends[0])
         for name, place in (("steering", cdn.control), ("authority", cdn.control), ("origin", cdn.origin)):
@@ -232,15 +226,6 @@ class _Drawing:
                 for number in range(1, clients.count + 1):
                     leaf = f"{isp_name}.{name}.{number}"
                     self._leaf(leaf, "client", at, block.client(population), line, f"cl{place}-")
-
-    def internal_sessions(self) -> None:
-        """A network's routers tell each other what they hear by BGP, where any of them hears anything."""
-        for network in self._plan.networks.values():
-            if any(self._plan.neighbors[router] for router in network.routers):
-                for a, b in combinations(network.routers, 2):
-                    first, second = (self._plan.nodes[each] for each in (a, b))
-                    ends = (End(first.address, first.address6), End(second.address, second.address6))
-                    self._peer(a, b, "internal", ends)
 
     def done(self) -> Blueprint:
         """The blueprint, its nodes with their interfaces."""
@@ -344,22 +329,6 @@ class _Drawing:
     def _shown(self, end: End) -> End:
         """An end's addresses of the families that the topology has."""
         return End(end.v4 if self._has4 else "", end.v6 if self._has6 else "")
-
-    def _peer(self, a: str, b: str, relation: str, ends: tuple[End, End]) -> None:
-        """Have two nodes speak BGP, in a session for each family; `relation` is what a is to b."""
-        first, second = (self._shown(end) for end in ends)
-        whats = (_INVERSE.get(relation, relation), relation)
-        for family, (own, other) in (
-            (4, (first.address4, second.address4)),
-            (6, (first.address6, second.address6)),
-        ):
-            if own and other:
-                for here, there, what, local, remote in (
-                    (a, b, whats[0], own, other),
-                    (b, a, whats[1], other, own),
-                ):
-                    asn = self._plan.nodes[there].asn
-                    self._plan.neighbors[here].append(Neighbor(there, asn, remote, local, what, family))
 
     def _originate(self, router: str, v4: IPv4Network, v6: IPv6Network) -> None:
         """Have a router announce prefixes, of the families that the topology has."""
