@@ -16,21 +16,26 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from testbed import registry
+from testbed.daemons import READY, Daemon
+from testbed.kernel.boot import PROGRAMS_PATH
+from testbed.terminal import say
 from testbed.venues import Lack, Progress, Venue, VenueError
 
 if TYPE_CHECKING:
     from testbed.job import Job
+    from testbed.refusal import Problem
     from testbed.verdict import Judgement
 
 
@@ -88,7 +93,9 @@ def plan(
     from testbed import plan as planning
 
     with _room(path):
-        return planning.plan(model.load_scenario(path, sets or (), seed), clock=clock)
+        loaded = model.load_scenario(path, sets or (), seed)
+        _warn(loaded.warnings)
+        return planning.plan(loaded, clock=clock)
 
 
 def bare(path: Path, seed: int | None = None, clock: str = "wall") -> Job:
@@ -97,7 +104,14 @@ def bare(path: Path, seed: int | None = None, clock: str = "wall") -> Job:
     from testbed import plan as planning
 
     with _room(path):
-        return planning.bare(model.load_topology(path), 1 if seed is None else seed, clock)
+        loaded = model.load_topology(path)
+        _warn(loaded.warnings)
+        return planning.bare(loaded, 1 if seed is None else seed, clock)
+
+
+def _warn(warnings: Iterable[Problem]) -> None:
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 @contextmanager
@@ -119,6 +133,28 @@ def venue(kind: str) -> Venue:
     return made
 
 
+def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
+    """Raise Lacking if a venue lacks anything, or the job has routing daemons that are not installed."""
+    sources = {
+        source
+        for node in job.nodes
+        for process in node.processes
+        for ready, _, source in [process.ready.partition(":")]
+        if ready == READY
+    }
+    daemons = cast("list[type[Daemon]]", [registry.sourced(source) for source in sorted(sources)])
+    programs = {program: package for daemon in daemons for program, package in daemon.programs.items()}
+    known = {lack.what for lack in lacks}
+    found = lacks + [
+        Lack(what, f"sudo apt-get install {package}")
+        for program, package in programs.items()
+        if shutil.which(program, path=PROGRAMS_PATH) is None
+        and (what := f"the program {program}") not in known
+    ]
+    if found:
+        raise Lacking(kind, found)
+
+
 def run(job: Job, where: Venue, out: Path, progress: Progress) -> Result:
     """Run a job, then tabulate, judge and report; whatever happens, run.json tells it.
 
@@ -126,9 +162,7 @@ def run(job: Job, where: Venue, out: Path, progress: Progress) -> Result:
     evidence could not be analysed with exit 4. Raises Lacking before anything is started, and
     Interrupted once everything is put away.
     """
-    lacks = where.lacks()
-    if lacks:
-        raise Lacking(where.kind, lacks)
+    ready(job, where.kind, where.lacks())
     into = _folder(job, out)
     (into / "job.json").write_text(job.dumps())
     told = _Telling(into, job, where.kind)

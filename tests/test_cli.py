@@ -292,6 +292,24 @@ class TestDoctor:
         }
 
 
+class TestPolicy:
+    def test_it_is_what_the_routers_are_told(self):
+        told = call("plan", "topologies/metro.yaml", "--policy", "--node", "transit.a").stdout
+        assert "filter from_customer" in told
+        assert "# what the customer and its own customers originate" in told
+        assert "north.core, router" not in told
+
+    def test_as_json_it_is_files_by_node(self):
+        told = json.loads(call("plan", "topologies/metro.yaml", "--policy", "-f", "json").stdout)
+        assert len(told) == 11
+        assert {path.rpartition("/")[2] for path in told["north.core"]} == {"bird.conf", "originated.conf"}
+
+    def test_a_node_without_routing_is_refused(self):
+        done = call("plan", "topologies/metro.yaml", "--policy", "--node", "transit.b")
+        assert done.exit_code == 2
+        assert "did you mean" in done.stderr
+
+
 class TestKinds:
     def test_all_groups_are_listed(self):
         told = json.loads(call("kinds", "-f", "json").stdout)

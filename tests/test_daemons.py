@@ -1,6 +1,5 @@
 """A description becomes a daemon's configuration, and the daemon takes it; what it does can be changed."""
 
-
 import pytest
 from servers import BIRD, bird_of, bird_refuses
 

@@ -430,3 +430,10 @@ def test_whatever_happens_to_a_good_file_it_is_loaded_or_refused(write, changes,
     else:
         problems = loaded.topology.cdn.routers
     assert problems
+
+
+def test_a_circle_of_customers_is_warned_of_with_the_circle():
+    """Routing need not settle there, which somebody may want to see."""
+    (warning,) = model.load_topology(Path(__file__).parent / "circle-of-customers.yaml").warnings
+    assert warning.path == "links.1.relation"
+    assert "circle: north, west, south, north" in warning.what

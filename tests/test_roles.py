@@ -9,6 +9,7 @@ from servers import BIRD, bird_refuses
 
 from testbed.daemons.bird import Bird
 from testbed.job import Interface, Node, Shape
+from testbed.model.schema import Isp
 from testbed.plan.blueprint import Neighbor
 from testbed.plan.pki import Authority as Certificates
 from testbed.plan.policy import TAG
@@ -110,7 +111,10 @@ def plan():
             steering=SimpleNamespace(mode="list"),
         ),
         titles=(), titles_on=lambda oca: (), fill=None, anycast=(),
+        homes={"north.core": "north", "west.core": "west"}, costs={"link4": 7},
+        cones={"west": [ip_network("10.3.0.0/18"), ip_network("2001:db8:3::/52")]},
         topology=SimpleNamespace(
+            networks={"north": Isp(asn=64501, routers=["core", "edge"])}, daemon_of=lambda name: "bird",
             ocas={"oca-n1": SimpleNamespace(congestion="bbr", pacing=6_000_000, max_connections=100)}
         ),
         authority=Certificates(1, 0),
@@ -168,7 +172,7 @@ def test_ospf_is_among_brothers_and_the_rest_is_a_stub(plan, family):
     links = [(each.interface, each.kind, each.cost) for each in routing.igp.links if family in each.families]
     assert links == [
         ("eth0", "point-to-point", 20), ("eth1", "stub", 1), ("eth2", "stub", 1), ("eth3", "stub", 1),
-        ("eth4", "broadcast", 1), ("eth5", "stub", 1),
+        ("eth4", "broadcast", 7), ("eth5", "stub", 1),
     ]  # fmt: skip
     assert routing.igp.loopbacks == ("10.1.48.1/32", "2001:db8:1::30:1/128")
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from testbed import pipeline, registry
 from testbed.commands import options
+from testbed.daemons import READY, Daemon
 from testbed.impairments import shown
-from testbed.terminal import Format, table
+from testbed.refusal import quoted, suggestion
+from testbed.terminal import Format, answer, table
 from testbed.units import Quantity, show_duration
 
 if TYPE_CHECKING:
-    from testbed.job import Interface, Job
+    from testbed.job import Interface, Job, Node
 
 
 def plan(
@@ -23,6 +25,12 @@ def plan(
     seed: options.Seed = None,
     set: options.Sets = None,
     clock: options.Clock = options.ClockKind.virtual,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Show how the routers are configured, with comments.")
+    ] = False,
+    node: Annotated[
+        str | None, typer.Option(help="With --policy, of this node only.", metavar="NAME")
+    ] = None,
     format: options.Answer = Format.table,
 ) -> None:
     """Show the resolved network, its links, sessions, faults and checks; nothing is run.
@@ -31,15 +39,44 @@ def plan(
     configuration files and all.
 
     Example: testbed plan scenarios/oca-crash.yaml -f json
+
+    Example: testbed plan topologies/metro.yaml --policy --node north.core
     """
     if pipeline.top_level_keys(file) & pipeline.SCENARIO_KEYS or set or not file.is_file():
         job = pipeline.plan(file, seed, set, clock.value)
     else:
         job = pipeline.bare(file, seed, clock.value)
-    if format is Format.json:
+    if policy or node:
+        _show_policy(job, node, format)
+    elif format is Format.json:
         print(job.dumps(), end="")
     else:
         show(job)
+
+
+def _show_policy(job: Job, only: str | None, format: Format) -> None:
+    """Print what the routing daemons are told, as they read it."""
+    found = {node.name: told for node in job.nodes if (told := _configuration(node))}
+    if only is not None and only not in found:
+        hint = suggestion(only, found, "'testbed plan FILE' lists the nodes")
+        raise typer.BadParameter(f"no routing daemon runs on a node {quoted(only)}; {hint}")
+    shown = found if only is None else {only: found[only]}
+    if format is Format.json:
+        answer(shown)
+        return
+    for name, files in shown.items():
+        for path, text in files.items():
+            print(f"# {name}: {path}\n{text}")
+
+
+def _configuration(node: Node) -> dict[str, str]:
+    """The files of a node's routing daemon, by path."""
+    for process in node.processes:
+        ready, _, source = process.ready.partition(":")
+        if ready == READY:
+            names = cast("type[Daemon]", registry.sourced(source)).configuration
+            return {path: text for path, text in node.files.items() if path.rpartition("/")[2] in names}
+    return {}
 
 
 def show(job: Job) -> None:

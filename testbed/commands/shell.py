@@ -34,8 +34,7 @@ def shell(
 
     job = pipeline.bare(topology, seed)
     guest = Guest()
-    if lacks := guest.lacks():
-        raise pipeline.Lacking(guest.kind, lacks)
+    pipeline.ready(job, guest.kind, guest.lacks())
     commands = command or ([] if sys.stdin.isatty() else sys.stdin.read().splitlines())
     with progress(quiet=quiet) as show:
         kernel = build.ensure(show)

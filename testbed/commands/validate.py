@@ -22,27 +22,32 @@ def validate(
     Example: testbed validate topologies/*.yaml scenarios/*.yaml
     """
     found = {str(path): _problems(path) for path in files}
-    for problems in found.values():
-        for problem in problems:
+    for problems, warnings in found.values():
+        for problem in (*problems, *(f"warning: {warning}" for warning in warnings)):
             say(problem)
     if format is Format.json:
-        answer({"files": found})
+        answer({
+            "files": {name: problems for name, (problems, _) in found.items()},
+            "warnings": {name: warnings for name, (_, warnings) in found.items() if warnings},
+        })  # fmt: skip
     else:
-        for name, problems in found.items():
+        for name, (problems, _) in found.items():
             if not problems:
                 print(f"{name}: ok")
-    if any(found.values()):
+    if any(problems for problems, _ in found.values()):
         raise typer.Exit(2)
 
 
-def _problems(path: Path) -> list[str]:
+def _problems(path: Path) -> tuple[list[str], list[str]]:
+    """What is wrong with a file, and what it is warned of."""
     from testbed import model, pipeline
 
+    loaded: model.Loaded | model.LoadedTopology
     try:
         if pipeline.top_level_keys(path) & pipeline.SCENARIO_KEYS:
-            model.load_scenario(path)
+            loaded = model.load_scenario(path)
         else:
-            model.load_topology(path)
+            loaded = model.load_topology(path)
     except model.Refused as refused:
-        return [str(problem) for problem in refused.problems]
-    return []
+        return [str(problem) for problem in refused.problems], []
+    return [], [str(warning) for warning in loaded.warnings]

@@ -26,6 +26,7 @@ class Daemon(ABC):
 
     kind: ClassVar[str] = ""
     programs: ClassVar[dict[str, str]] = {}  # what it runs, and the Debian package of each
+    configuration: ClassVar[tuple[str, ...]] = ()  # names of the files that say what it does
     cannot: ClassVar[dict[str, str]] = {}  # keys of `bgp` that it has no words for, and why
 
     def __init__(self, folder: str) -> None:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from testbed.daemons import READY, Daemon, birdc
 from testbed.job import Process
 from testbed.routing import (
+    ASIDE,
     CONNECTED,
     EVERYTHING,
     INSIDE,
@@ -37,6 +38,7 @@ class Bird(Daemon):
 
     kind = "bird"
     programs: ClassVar[dict[str, str]] = {"bird": "bird2"}
+    configuration: ClassVar[tuple[str, ...]] = ("bird.conf", "originated.conf")
     cannot: ClassVar[dict[str, str]] = {"advertisement-interval": "BIRD sends what changed at once"}
 
     def files(self, routing: Routing) -> dict[str, str]:
@@ -190,24 +192,24 @@ def _connected(routing: Routing) -> str:
     return " || ".join(each)
 
 
-def _channel(policy: Policy, routing: Routing, name: str, filters: dict[str, str]) -> str:
+def _channel(policy: Policy, routing: Routing, session: Session, name: str, filters: dict[str, str]) -> str:
     """How a channel names a policy; `filters` holds the filters so far, each once, by what is in it."""
     if policy == EVERYTHING:
         return "all"
     if policy.rules == NOTHING.rules:
         return "none"
-    body = "".join(f"  {line}\n" for line in _filter(policy, routing))
+    body = "".join(f"  {line}\n" for line in _filter(policy, routing, session))
     if body not in filters:
         taken = sum(re.sub(r"\d+$", "", other) == name for other in filters.values())
         filters[body] = f"{name}{taken + 1}" if taken else name
     return f"filter {filters[body]}"
 
 
-def _filter(policy: Policy, routing: Routing) -> Iterator[str]:
+def _filter(policy: Policy, routing: Routing, session: Session) -> Iterator[str]:
     """A policy as statements; BIRD rejects what reaches a filter's end, and we say so."""
     accept = (*_changes(policy.change, routing.asn), "accept;")
     for rule in policy.rules:
-        condition = _condition(rule, routing)
+        condition = _condition(rule, routing, session)
         done = accept if rule.permit else ("reject;",)
         yield f"# {rule.why}"
         if not condition:
@@ -216,16 +218,17 @@ def _filter(policy: Policy, routing: Routing) -> Iterator[str]:
             yield f"if {condition} then {done[0]}"
         else:
             yield from (f"if {condition} then {{", *(f"  {statement}" for statement in done), "}")
-    if not policy.rules[-1].permit or _condition(policy.rules[-1], routing):
+    if not policy.rules[-1].permit or _condition(policy.rules[-1], routing, session):
         yield "reject;"
 
 
-def _condition(rule: Rule, routing: Routing) -> str:
+def _condition(rule: Rule, routing: Routing, session: Session) -> str:
     """What a route has to be for a rule to hold; empty if nothing."""
     parts = []
     if rule.sources:
         known = [source for source in rule.sources if source != CONNECTED or routing.connects]
-        parts.append(" || ".join(_FUNCTIONS[source] for source in known))
+        aside = {ASIDE: f'proto = "for_{session.name}"'}
+        parts.append(" || ".join((_FUNCTIONS | aside)[source] for source in known))
     if rule.communities:
         parts.append(
             " || ".join(
@@ -307,8 +310,8 @@ def _bfd_options(bfd: Bfd) -> str:
 
 
 def _session(routing: Routing, session: Session, filters: dict[str, str]) -> Iterator[str]:
-    takes = _channel(session.takes, routing, f"from_{session.relation.replace('-', '_')}", filters)
-    sends = _channel(session.sends, routing, f"to_{session.relation.replace('-', '_')}", filters)
+    takes = _channel(session.takes, routing, session, f"from_{session.relation.replace('-', '_')}", filters)
+    sends = _channel(session.sends, routing, session, f"to_{session.relation.replace('-', '_')}", filters)
     channel = [f"import {takes};", f"export {sends};"]
     if session.next_hop_self:
         channel.append("next hop self ebgp;")

@@ -104,7 +104,9 @@ class GracefulRestartSpec(Model):
 
     restart: bool = Field(default=True, description="ask for it; if not, only grant it to others")
     time: Seconds | None = Field(
-        default=None, examples=["120s"], description="for how long a neighbour keeps our routes"
+        default=None,
+        examples=["120s"],
+        description="for how long a neighbour keeps our routes; BIRD and FRR 120s",
     )
     long_lived: Seconds | None = Field(
         default=None, examples=["1h"], description="for how long they are kept as stale after that (RFC 9494)"
@@ -133,18 +135,26 @@ class BgpSpec(Model):
     """How BGP sessions are kept; what is not said is as the daemon has it."""
 
     hold: Hold | None = Field(
-        default=None, examples=["90s"], description="without a message for so long, it is over"
+        default=None,
+        examples=["90s"],
+        description="without a message for so long, it is over; BIRD 240s, FRR 180s",
     )
-    keepalive: Seconds | None = Field(default=None, examples=["30s"])
+    keepalive: Seconds | None = Field(
+        default=None, examples=["30s"], description="between messages; a third of the hold time"
+    )
     connect_retry: Seconds | None = Field(
-        default=None, examples=["120s"], description="between attempts to connect"
+        default=None, examples=["120s"], description="between attempts to connect; BIRD and FRR 120s"
     )
     advertisement_interval: Seconds | None = Field(
         default=None,
         examples=["30s"],
-        description="least time between updates of a route (RFC 4271, 9.2.1.1)",
+        description="least time between updates of a route (RFC 4271, 9.2.1.1); none in BIRD, FRR 0s",
     )
-    graceful_restart: GracefulRestartSpec | None = Field(default=None, examples=["{time: 120s}"])
+    graceful_restart: GracefulRestartSpec | None = Field(
+        default=None,
+        examples=["{time: 120s}"],
+        description="granted to neighbours, not asked for, by default",
+    )
     bfd: BfdSpec | None = Field(default=None, examples=["{interval: 300ms, multiplier: 3}"])
     ttl_security: bool | None = Field(
         default=None,
@@ -196,7 +206,7 @@ class Accept(Model):
         default=None,
         examples=["[10.1.0.0/16]"],
         description="these and what is inside of them; where nobody says, a customer may announce what it "
-        "and its customers originate (down to /24 and /48), others anything",
+        "and its customers originate (down to /24 and /64), others anything",
     )
     preference: int | None = Field(
         default=None,
@@ -210,9 +220,11 @@ class Accept(Model):
 class OspfSpec(Model):
     """OSPF between the routers of a network."""
 
-    hello: Seconds | None = Field(default=None, examples=["10s"])
+    hello: Seconds | None = Field(default=None, examples=["10s"], description="BIRD and FRR 10s")
     dead: Seconds | None = Field(
-        default=None, examples=["40s"], description="without a hello for so long, it is over"
+        default=None,
+        examples=["40s"],
+        description="without a hello for so long, it is over; BIRD and FRR 40s",
     )
     bfd: BfdSpec | None = Field(default=None, examples=["{interval: 300ms, multiplier: 3}"])
 

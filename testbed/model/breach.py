@@ -22,6 +22,7 @@ class Breach(NamedTuple):
     what: str
     hint: str
     on_key: bool = False
+    warns: bool = False  # it is no rule, but hardly ever what one wants
 
 
 def absent(what: str, name: str, there: Iterable[str], otherwise: str) -> tuple[str, str]:

@@ -85,6 +85,7 @@ class Document:
     text: str = ""
     prefix: Location = ()  # what a --set of this document starts with
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)  # what is hardly what one wants, and yet allowed
 
     def problem(self, location: Location, what: str, hint: str, *, on_key: bool = False) -> Problem:
         """A problem at the deepest node there is on the way to `location`."""

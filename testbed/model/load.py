@@ -28,6 +28,7 @@ class LoadedTopology:
 
     topology: Topology
     sources: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Loaded:
     topology: Topology
     scenario: Scenario
     sources: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def load_topology(path: Path) -> LoadedTopology:
     topology = _judged(read, Topology, rules.breaches)
     if topology is None or read.problems:
         raise Refused(_in_order(read))
-    return LoadedTopology(topology, {path.name: read.text})
+    return LoadedTopology(topology, {path.name: read.text}, tuple(read.warnings))
 
 
 def load_scenario(path: Path, sets: Iterable[str] = (), seed: int | None = None) -> Loaded:
@@ -75,7 +77,8 @@ def load_scenario(path: Path, sets: Iterable[str] = (), seed: int | None = None)
     found = [problem for each in (read, ground) if each for problem in _in_order(each)]
     if scenario is None or topology is None or ground is None or found:
         raise Refused(found)
-    return Loaded(topology, scenario, {path.name: read.text, scenario.topology: ground.text})
+    sources = {path.name: read.text, scenario.topology: ground.text}
+    return Loaded(topology, scenario, sources, (*read.warnings, *ground.warnings))
 
 
 def _read(path: Path) -> Document:
@@ -161,7 +164,8 @@ def _judged(read: Document, model: type[_M], broken: Callable[[_M], Iterator[Bre
             return None
     for breach in islice(broken(made), PROBLEMS_MOST + 1):
         if not any(breach.location[: len(place[:-1])] == place[:-1] for place in spoilt if len(place) > 1):
-            found.append(read.problem(breach.location, breach.what, breach.hint, on_key=breach.on_key))
+            problem = read.problem(breach.location, breach.what, breach.hint, on_key=breach.on_key)
+            (read.warnings if breach.warns else found).append(problem)
     read.problems += _news(read, found)
     return made
 

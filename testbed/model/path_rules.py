@@ -60,21 +60,26 @@ def _sides(topology: Topology) -> dict[str, dict[str, str]]:
     for wire in topology.links:
         a, b = wire.endpoints
         exchange, member = (a, b) if a in topology.exchanges else (b, a)
-        if exchange in topology.exchanges:
+        if exchange in topology.exchanges and not (
+            wire.vlan is None
+            and topology.exchanges[exchange].bilateral
+            and not topology.exchanges[exchange].route_server
+        ):
             together.setdefault((exchange, wire.vlan), set()).add(routers[member])
     for members in together.values():
         for member in members:
             sides[member] |= {other: "peer" for other in members if other != member}
-    for wire in topology.links:
-        if wire.relation is not None:
-            a, b = (routers[end] for end in wire.endpoints)
-            sides[a][b] = wire.relation
-            sides[b][a] = _INVERSE[wire.relation]
+    pairs = [(pair.members, pair.relation) for each in topology.exchanges.values() for pair in each.bilateral]
+    for ends, relation in (*pairs, *((wire.endpoints, wire.relation) for wire in topology.links)):
+        if relation is not None:
+            a, b = (routers[end] for end in ends)
+            sides[a][b] = relation
+            sides[b][a] = _INVERSE[relation]
     return sides
 
 
 def _relations(topology: Topology) -> Iterator[Breach]:
-    """Two networks relate in one way, and nobody is its own provider's provider (Gao and Rexford, 2001)."""
+    """Two networks relate in one way; nobody should be its provider's provider (Gao and Rexford, 2001)."""
     routers = topology.routers
     said: dict[tuple[str, str], tuple[str, int]] = {}
     for place, wire in enumerate(topology.links):
@@ -96,14 +101,15 @@ def _relations(topology: Topology) -> Iterator[Breach]:
         TopologicalSorter(providers).prepare()
     except CycleError as cycle:
         around: list[str] = cycle.args[1]
-        place = next(
-            place
+        places: list[Location] = [
+            ("links", place, "relation")
             for place, wire in enumerate(topology.links)
             if wire.relation in ("customer", "provider")
             and {routers[end] for end in wire.endpoints} <= set(around)
-        )
+        ]
         what = f"the networks pay one another in a circle: {', '.join(around)}"
-        yield Breach(("links", place, "relation"), what, "write relation: peer for one of them")
+        hint = "routing need not settle; write relation: peer for one of them"
+        yield Breach(places[0] if places else ("exchanges",), what, hint, warns=True)
 
 
 def _reach(topology: Topology) -> Iterator[Breach]:

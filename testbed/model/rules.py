@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from testbed.model import lan_rules, link_rules, path_rules, pin_rules
+from testbed.model import bgp_rules, lan_rules, link_rules, path_rules, pin_rules
 from testbed.model.breach import Breach, absent, network_at
 from testbed.model.document import Location
 from testbed.model.topology import CDN, Isp, Topology, Wire
@@ -15,7 +15,7 @@ def breaches(topology: Topology) -> Iterator[Breach]:
     found = 0
     for rule in (
         _kinds, _names, _asns, _references, _wires, _memberships,
-        lan_rules.breaches, pin_rules.breaches, link_rules.breaches,
+        lan_rules.breaches, pin_rules.breaches, link_rules.breaches, bgp_rules.breaches,
     ):  # fmt: skip
         for breach in rule(topology):
             found += 1

@@ -319,6 +319,14 @@ class Topology(Model):
                 joined.join(*wire.endpoints)
         return {name: joined.first(name) for name in self.switches}
 
+    def daemon_of(self, node: str) -> str:
+        """The routing daemon of a router or a route server; an OCA's agent asks BIRD."""
+        if node in self.routers:
+            network = self.networks[self.routers[node]]
+            return network.daemons.get(node.partition(".")[2]) or network.daemon or self.defaults.daemon
+        exchange = self.exchanges.get(node.removesuffix(".rs"))
+        return (exchange.daemon or self.defaults.daemon) if exchange else "bird"
+
     def is_lan(self, name: str) -> bool:
         """Whether that is the name of an exchange or a switch."""
         return name in self.exchanges or name in self.switches

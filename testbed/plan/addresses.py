@@ -145,6 +145,7 @@ class Block:
 
     def __init__(self, name: str, prefixes: Prefixes, taken: Taken, taken6: Taken) -> None:
         self._name, self._prefixes, self._taken, self._taken6 = name, prefixes, taken, taken6
+        self.whole = prefixes.v4, prefixes.v6
         self.infrastructure = IPv4Network((prefixes.v4.network_address, prefixes.v4.prefixlen + 2))
         self.infrastructure6 = IPv6Network((prefixes.v6.network_address, 52))
         self.links = self._pool("links", self._part(_LINKS, _OCAS - _LINKS))

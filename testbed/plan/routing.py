@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from testbed.job import Interface, Node
+from testbed.model.bgp import Accept, BfdSpec, OspfSpec, parse_community
 from testbed.plan import policy
-from testbed.routing import EVERYTHING, NOTHING, Igp, IgpLink, Policy, Routing, Session
+from testbed.plan.policy import Net
+from testbed.routing import (
+    EVERYTHING,
+    NOTHING,
+    Bfd,
+    GracefulRestart,
+    Igp,
+    IgpLink,
+    Maximum,
+    Policy,
+    Routing,
+    Rule,
+    Session,
+    Timers,
+)
+from testbed.units import Duration
 
 if TYPE_CHECKING:
     from testbed.plan.blueprint import Blueprint, Neighbor
@@ -22,18 +39,22 @@ def describe(node: Node, plan: Blueprint) -> Routing:
     """What a node with a routing daemon is to do."""
     router = node.role == "router"
     network = plan.network_of(node.name) if router else None
+    spec = plan.topology.networks[plan.homes[node.name]] if router else None
     return Routing(
         node=node.name, role=node.role, asn=node.asn, router_id=_router_id(node),
         families=tuple(family for family, has in ((4, node.address), (6, node.address6)) if has),
+        daemon=plan.topology.daemon_of(node.name),
         forwards=router,
+        multipath=spec.ecmp if spec else None,
         originates=tuple(map(str, _originates(node, plan))),
         connects=tuple(map(str, network.connects)) if network else (),
-        igp=_igp(node, plan) if router else None,
+        igp=_igp(node, plan, spec.ospf or OspfSpec()) if spec else None,
+        cluster_id=_router_id(node) if any(each.client for each in plan.neighbors[node.name]) else "",
         sessions=_sessions(node, plan),
     )  # fmt: skip
 
 
-def _originates(node: Node, plan: Blueprint) -> Iterable[IPv4Network | IPv6Network]:
+def _originates(node: Node, plan: Blueprint) -> Iterable[Net]:
     """A router says what its network has there, an OCA the address that all of them share, if they do."""
     if node.role == "router":
         return plan.network_of(node.name).originates[node.name]
@@ -45,21 +66,21 @@ def _router_id(node: Node) -> str:
     return node.address or str(IPv4Address(int(IPv6Address(node.address6)) & 0xFFFF_FFFF))
 
 
-def _igp(node: Node, plan: Blueprint) -> Igp:
+def _igp(node: Node, plan: Blueprint, spec: OspfSpec) -> Igp:
     """OSPF among the routers of the AS; everything else of ours is a stub. A link's cost is its delay."""
-    return Igp(
-        links=tuple(
-            IgpLink(
-                interface=interface.name, kind=_kind(node, interface, plan),
-                cost=min(max(1, interface.shape.delay_ns // _COST_NS), _COST_MOST),
-                families=tuple(
-                    family for family, has in ((4, interface.address), (6, interface.address6)) if has
-                ),
-            )
-            for interface in node.interfaces
-        ),
-        loopbacks=node.loopbacks,
-    )  # fmt: skip
+    links = []
+    for interface in node.interfaces:
+        kind = _kind(node, interface, plan)
+        cost = min(max(1, interface.shape.delay_ns // _COST_NS), _COST_MOST)
+        links.append(IgpLink(
+            interface=interface.name, kind=kind, cost=plan.costs.get(interface.link, cost),
+            families=tuple(
+                family for family, has in ((4, interface.address), (6, interface.address6)) if has
+            ),
+            bfd=_bfd(spec.bfd) if kind != "stub" else None,
+        ))  # fmt: skip
+    hello_ns, dead_ns = (None if each is None else int(each) for each in (spec.hello, spec.dead))
+    return Igp(links=tuple(links), loopbacks=node.loopbacks, hello_ns=hello_ns, dead_ns=dead_ns)
 
 
 def _kind(node: Node, interface: Interface, plan: Blueprint) -> str:
@@ -84,40 +105,104 @@ def _sessions(node: Node, plan: Blueprint) -> tuple[Session, ...]:
     for neighbor in plan.neighbors[node.name]:
         name = f"{neighbor.node.replace('.', '__').replace('-', '_')}_{neighbor.family}"
         names[name] += 1
-        shared = tuple(prefix for prefix in plan.anycast if prefix.version == neighbor.family)
-        takes, sends = _policies(node, neighbor, shared)
+        inside = neighbor.relation == "internal"
+        takes = _taken(node, neighbor, plan)
+        sends, more = _told(node, neighbor, plan)
+        bgp, most = neighbor.bgp, neighbor.bgp.max_prefix
         sessions.append(Session(
             name=f"{name}_{names[name]}" if names[name] > 1 else name,
             neighbor=neighbor.node, relation=neighbor.relation, family=neighbor.family, asn=neighbor.asn,
             address=neighbor.address, local_address=neighbor.local_address,
-            interface=on.get(neighbor.local_address, ""), takes=takes, sends=sends,
-            next_hop_self=neighbor.relation == "internal", server_client=neighbor.relation == "member",
+            interface=on.get(neighbor.local_address, ""), takes=takes, sends=sends, more=more,
+            maximum=None if inside or most is None else Maximum(
+                prefixes=most.prefixes, action=most.action, again_ns=_ns(most.again)
+            ),
+            timers=Timers(
+                hold_ns=_ns(bgp.hold), keepalive_ns=_ns(bgp.keepalive),
+                connect_retry_ns=_ns(bgp.connect_retry), advertisement_ns=_ns(bgp.advertisement_interval),
+            ),
+            graceful_restart=None if bgp.graceful_restart is None else GracefulRestart(
+                restart=bgp.graceful_restart.restart, time_ns=_ns(bgp.graceful_restart.time),
+                long_lived_ns=_ns(bgp.graceful_restart.long_lived),
+            ),
+            bfd=_bfd(bgp.bfd), ttl_security=not inside and bool(bgp.ttl_security),
+            next_hop_self=inside, reflector_client=neighbor.client,
+            server_client=neighbor.relation == "member",
         ))  # fmt: skip
     return tuple(sessions)
 
 
-def _policies(
-    node: Node, neighbor: Neighbor, anycast: tuple[IPv4Network | IPv6Network, ...]
-) -> tuple[Policy, Policy]:
-    """What is taken from a neighbour, and what it is told."""
-    asn = node.asn
+def _ns(time: Duration | None) -> int | None:
+    return None if time is None else int(time)
+
+
+def _bfd(spec: BfdSpec | None) -> Bfd | None:
+    return None if spec is None else Bfd(interval_ns=int(spec.interval), multiplier=spec.multiplier)
+
+
+def _taken(node: Node, neighbor: Neighbor, plan: Blueprint) -> Policy:
+    """What is taken from a neighbour, and what becomes of it."""
+    shared = tuple(prefix for prefix in plan.anycast if prefix.version == neighbor.family)
+    match neighbor.relation:
+        case "internal" | "member" | "server":
+            return EVERYTHING
+        case "oca":
+            return (
+                policy.only(policy.takes(node.asn, "customer"), policy.exactly(shared)) if shared else NOTHING
+            )
+        case "customer" | "provider":
+            found = policy.takes(node.asn, neighbor.relation)
+        case "peer" | "route-server":
+            found = policy.takes(node.asn, "peer")
+        case relation:
+            raise ValueError(f"{node.name}: no policy for a neighbour that is our {relation}")
+    said = neighbor.accept or Accept()
+    if said.preference is not None:
+        found = replace(found, change=replace(found.change, preference=said.preference))
+    if isinstance(said.prefixes, list):
+        return policy.only(found, policy.inside(policy.nets(said.prefixes, neighbor.family)))
+    if said.prefixes is None and neighbor.relation == "customer":
+        cone = (each for each in plan.cones[plan.homes[neighbor.node]] if each.version == neighbor.family)
+        found = replace(found, rules=(Rule(why="what the customer and its own customers originate"),))
+        return policy.only(found, policy.registered((*cone, *shared)))
+    return found
+
+
+def _told(node: Node, neighbor: Neighbor, plan: Blueprint) -> tuple[Policy, tuple[str, ...]]:
+    """What a neighbour is told, and what is originated for it alone."""
+    asn, said = node.asn, neighbor.announce
     match neighbor.relation:
         case "internal":
-            return EVERYTHING, policy.WITHIN
+            return policy.WITHIN, ()
         case "member":
-            return EVERYTHING, policy.ONWARD
+            return policy.passed_on(asn, neighbor.asn), ()
         case "server":  # an OCA hears, and is silent
-            return EVERYTHING, policy.sends(asn, ()) if anycast else NOTHING
+            return (policy.sends(asn, ()) if plan.anycast else NOTHING), ()
         case "oca":
             # One in an ISP hears what peers and providers do; one of the CDN's own sites also what the
             # CDN's peers announce, since it is there to serve them.
-            shared = policy.only(policy.takes(asn, "customer"), anycast) if anycast else NOTHING
-            return shared, policy.sends(asn, ("customer",) if node.isp else ("customer", "peer"))
+            found = policy.sends(asn, ("customer",) if node.isp else ("customer", "peer"))
         case "customer":
-            return policy.takes(asn, "customer"), policy.sends(asn, ("customer", "peer", "provider"))
-        case "peer" | "route-server":
-            return policy.takes(asn, "peer"), policy.sends(asn, ("customer",))
-        case "provider":
-            return policy.takes(asn, "provider"), policy.sends(asn, ("customer",))
-        case relation:
-            raise ValueError(f"{node.name}: no policy for a neighbour that is our {relation}")
+            found = policy.sends(asn, ("customer", "peer", "provider"))
+        case _:
+            found = policy.sends(asn, ("customer",))
+    if said is None:
+        return found, ()
+    asns = {name: network.asn for name, network in plan.networks.items()}
+    control = policy.steered(
+        neighbor.asn, None if said.only_to is None else map(asns.__getitem__, said.only_to),
+        map(asns.__getitem__, said.not_to),
+    ) if neighbor.relation == "route-server" else ()  # fmt: skip
+    found = replace(found, change=replace(
+        found.change, med=said.med, prepend=said.prepend,
+        add=(*found.change.add, *map(parse_community, said.communities), *control),
+    ))  # fmt: skip
+    if said.prefixes == "all":
+        return found, ()
+    listed = policy.nets(said.prefixes, neighbor.family)
+    if not listed:
+        return NOTHING, ()
+    network = plan.network_of(node.name)
+    more = tuple(str(each) for each in listed if network.is_part(each))
+    found = policy.only(found, policy.exactly(listed))
+    return (policy.aside(found) if more else found), more
