@@ -453,12 +453,23 @@ def _aqm_findings(aqm):
             what=f"{aqm}: packets marked where both ends know ECN", measured=seen, low=1, high=math.inf
         )
 
+    def counted(tables):
+        link, sender = TRIALS[marks].row.link(1), TRIALS[marks].row.node(1)
+        told, lost = tables.sql(
+            "select max(marks), max(drops) from links where link = ? and node = ?", link, sender
+        )[0]
+        seen = tables.scalar(
+            "select count(*) from packets where link = ? and direction = 'out' and ecn = 3", link
+        )
+        # what is marked may yet be dropped
+        return Finding(what=f"{aqm}: packets counted as marked", measured=told, low=seen, high=seen + lost)
+
     def not_marked(tables):
         row = TRIALS[drops].row
         seen = tables.scalar("select count(*) from packets where link = ? and ecn = 3", row.link(1))
         return Finding(what=f"{aqm}: packets marked where they do not", measured=seen, low=0, high=0)
 
-    for function in (own_drops, room_left, marked, not_marked):
+    for function in (own_drops, room_left, marked, counted, not_marked):
         function.__name__ = f"{function.__name__}_of_{aqm}"
         _finding(function)
 

@@ -232,6 +232,21 @@ class TestContainerlab:
                 assert len(node) <= 15
         assert len(on_the_machine) == len(set(on_the_machine)) == 10
 
+    def test_what_it_has_no_word_for_is_said(self, tmp_path):
+        (tmp_path / "lte.down").write_text("1\n2\n4\n")
+        (tmp_path / "x.yaml").write_text("""
+name: x
+switches: {s1: {vlans: [10, 20]}}
+isps: {lab: {asn: 64496, routers: [r1]}}
+hosts:
+  h1: {at: s1, vlan: 10}
+  h2: {at: s1, vlan: 20}
+  h3: {at: lab.r1, trace: lte.down}
+""")
+        head = containerlab.containerlab(pipeline.bare(tmp_path / "x.yaml"))
+        assert "# Left out, since containerlab has no word for it:\n#   traces: h3--lab.r1\n#   VLANs: s1\n" in head
+        assert "Left out" not in containerlab.containerlab(pipeline.bare(SMALL))
+
     def test_a_vague_name_cannot_break_the_import(self, tmp_path):
         text = containerlab.containerlab(pipeline.bare(SMALL)).replace(
             "testbed-name: north.core", "testbed-name: ../x"

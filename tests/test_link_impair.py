@@ -173,6 +173,14 @@ def sample(t_s, packets, drops, node=OCA):
     return {"t_ns": t_s * S, "link": LINK, "node": node, "packets": packets, "drops": drops}
 
 
+def managed(*counts, node=OCA):
+    """Samples from 10 s on, a second apart: (marks, aqm_drops)."""
+    return [
+        {**sample(10 + second, 0, 0, node), "marks": marks, "aqm_drops": aqm_drops}
+        for second, (marks, aqm_drops) in enumerate(counts)
+    ]
+
+
 def segment(t_s, ip_id, sender=OCA, proto="tcp"):
     # captured at the OCA's end
     return {
@@ -217,6 +225,32 @@ ONE_WAY = {"direction": "forward"}
 )  # fmt: skip
 def test_what_was_changed_shows(tables, words, hops, links, held):
     assert written(**words, **ONE_WAY).took_hold(tables(hops, links)) is held
+
+
+@pytest.mark.parametrize(
+    ("planned", "words", "counts", "held"),
+    [
+        ({"aqm": "fifo"}, {"aqm": "codel"}, [(0, 0), (0, 7)], True),
+        ({"aqm": "fifo"}, {"aqm": "codel", "ecn": True}, [(0, 0), (9, 0)], True),
+        ({"aqm": "fifo"}, {"aqm": "codel", "ecn": True}, [(0, 0), (0, 9)], True),
+        ({"aqm": "fifo"}, {"aqm": "codel"}, [(0, 0), (0, 0)], None),  # nothing waited, perhaps
+        ({"aqm": "fifo"}, {"aqm": "codel"}, [(0, 0), (0, 7), (0, 0)], True),  # the last sample is of the fifo again
+        ({"aqm": "fifo"}, {"aqm": "codel"}, [], None),
+        ({"aqm": "codel"}, {"aqm": "fifo"}, [(5, 7), (0, 0), (0, 0)], None),
+        ({"aqm": "codel"}, {"aqm": "fifo"}, [(5, 7), (5, 9)], False),
+        ({"aqm": "codel"}, {"aqm": "pie"}, [(5, 7), (5, 9)], None),
+        ({"aqm": "codel"}, {"ecn": True}, [(0, 7), (3, 9)], True),
+        ({"aqm": "codel"}, {"ecn": True}, [(0, 7), (0, 9)], None),
+        ({"aqm": "codel", "ecn": True}, {"ecn": False}, [(5, 7), (5, 9)], None),
+        ({"aqm": "codel", "ecn": True}, {"ecn": False}, [(5, 7), (6, 9)], False),
+        ({"aqm": "cake"}, {"ecn": True}, [(5, 7), (6, 9)], None),  # it marked before
+    ],
+)  # fmt: skip
+def test_what_manages_a_queue_shows_in_what_it_counts(tables, monkeypatch, planned, words, counts, held):
+    shape = dataclasses.replace(PLANNED, aqm_options={}, **planned)
+    links = (dataclasses.replace(FIRST, a_to_b=shape, b_to_a=BACK), *JOB.links[1:])
+    monkeypatch.setitem(globals(), "JOB", dataclasses.replace(JOB, links=links))
+    assert written(**words, **ONE_WAY).took_hold(tables(links=managed(*counts))) is held
 
 
 def test_each_direction_must_show_it(tables):

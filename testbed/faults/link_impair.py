@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from testbed import traces
+from testbed.aqms import ALWAYS_MARKS
 from testbed.faults import Fault, LinkName, Net
 from testbed.impairments import Aqm, Jitter, change, mean_loss, room
 from testbed.job import Loss
@@ -26,6 +27,9 @@ _LEAST_DELAY = 'select min(delay_ns) from hops where link = ? and "from" = ? and
 _SPREAD = 'select quantile_disc(delay_ns, 0.9) - min(delay_ns) from hops where link = ? and "from" = ?'
 _COUNTED = """select coalesce(max(drops) - min(drops), 0), coalesce(max(packets) - min(packets), 0) from links
     where link = ? and node = ?"""
+# a queue that is put in another's place counts from 0: what it counted at first, and at most
+_MANAGED = """select coalesce(max(marks) - arg_min(marks, t_ns), 0),
+    coalesce(max(aqm_drops) - arg_min(aqm_drops, t_ns), 0) from links where link = ? and node = ?"""
 _BUSIEST = """select max(bits) from (select sum(length) * 80 as bits from packets
     where link = ? and (direction = 'out') = (node = ?) group by t_ns // 100000000)"""
 # a segment that is sent again has another identification (RFC 6864), one that a link doubled has not
@@ -82,7 +86,9 @@ class LinkImpair(Fault):
         Delay shows in the least time a packet took, jitter in how much longer others took than before,
         loss in the queue's count of drops, what was doubled in equal segments, what was reordered in
         packets without the delay, what was corrupted in packets that nobody dropped and that never came,
-        a lower rate in the busiest 100 ms. A queue, an AQM and marks show nothing that can be relied on.
+        a lower rate in the busiest 100 ms; an AQM where there was none in packets that it dropped or marked
+        before the queue was full, ECN in marks, and an end of either in that there are none. A queue, and
+        another AQM than before, show nothing that can be relied on.
         """
         said = [finding for way in self._ways() for finding in self._shows(tables, way)]
         return all(said) if said else None
@@ -144,6 +150,17 @@ class LinkImpair(Fault):
             busiest = during.scalar(_BUSIEST, link, sender)
             if busiest:
                 yield busiest <= self.rate * 1.02 + 2 * 1514 * 8 * 10
+        if self.aqm is not None or self.ecn is not None:
+            yield from self._managed(planned, *during.sql(_MANAGED, link, sender)[0])
+
+    def _managed(self, planned: Shape, marks: int, aqm_drops: int) -> Iterator[bool]:
+        """What the queue management did; that it did nothing may be for want of a queue or of ECN's users."""
+        shape = dataclasses.replace(planned, **self._said())
+        if (planned.aqm == "fifo") != (shape.aqm == "fifo") and marks + aqm_drops:
+            yield shape.aqm != "fifo"
+        changed = planned.ecn != shape.ecn and shape.aqm not in ALWAYS_MARKS
+        if changed and planned.aqm in (shape.aqm, "fifo") and marks:
+            yield shape.ecn
 
 
 def _direction(job: Job, name: str, way: str) -> tuple[str, str, Shape]:

@@ -31,6 +31,7 @@ def containerlab(job: Job) -> str:
     bridges = _bridges(job)
     names = {node.name: bridges.get(node.name, node.name) for node in job.nodes}
     nodes = {names[node.name]: _node(node) for node in job.nodes}
+    left: dict[str, list[str]] = {}  # what has no word, and of which links or switches
     links = []
     for link in job.links:
         ends = [
@@ -39,6 +40,8 @@ def containerlab(job: Job) -> str:
         ]
         said = words.of_link(job, link)
         mtu = said.pop("mtu", MTU)
+        if link.a_to_b.trace or link.b_to_a.trace:
+            left.setdefault("traces", []).append(link.name)
         links.append({"endpoints": ends, "mtu": mtu, **({"vars": said} if said else {})})
     whole = {"name": job.topology, "topology": {"nodes": nodes, "links": links}}
     header = _HEADER.format(name=job.topology)
@@ -47,6 +50,11 @@ def containerlab(job: Job) -> str:
             f"ip link add {name} type bridge && ip link set {name} up" for name in bridges.values()
         )
         header += _BRIDGES.format(commands=commands)
+    if vlans := [node.name for node in job.nodes if any(port.vlan for port in node.interfaces)]:
+        left["VLANs"] = vlans
+    if left:
+        header += "# Left out, since containerlab has no word for it:\n"
+        header += "".join(f"#   {what}: {words.listed(where)}\n" for what, where in left.items())
     return header + yaml.dump(whole, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 

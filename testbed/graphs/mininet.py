@@ -17,7 +17,6 @@ from testbed.units import show_duration
 
 BRIDGE_NAME_MOST = 9  # of the 15 of a Linux interface, with room for -eth and a port's number
 MBIT_MOST = 1000  # TCIntf ignores more
-LISTED_MOST = 4
 UNSAID = ("duplicate", "reorder", "corrupt", "aqm", "ecn")
 
 _SCRIPT = '''\
@@ -131,7 +130,7 @@ def mininet(job: Job) -> str:
     vlans = [node.name for node in job.nodes for port in node.interfaces if port.vlan]
     if vlans:
         left["VLANs"] = vlans
-    notes = [f"{what}: {_listed(where)}" for what, where in left.items()]
+    notes = [f"{what}: {words.listed(where)}" for what, where in left.items()]
     told = "".join(f"\n  {note}" for note in notes)
     return _SCRIPT.format(
         name=job.topology, key=job.topology, cls=job.topology.title().replace("-", ""),
@@ -186,13 +185,6 @@ def _link(job: Job, link: Link, names: dict[str, str], left: dict[str, list[str]
 def _addresses(port: Interface) -> dict[str, Any]:
     found = {"ip": port.address, "ip6": port.address6}
     return {key: value for key, value in found.items() if value}
-
-
-def _listed(names: list[str]) -> str:
-    every = list(dict.fromkeys(names))
-    return ", ".join(every[:LISTED_MOST]) + (
-        f" and {len(every) - LISTED_MOST} more" if len(every) > LISTED_MOST else ""
-    )
 
 
 def _shape(link: Link, shape: Shape, left: dict[str, list[str]]) -> dict[str, Any]:

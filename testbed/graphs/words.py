@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from testbed.aqms import AQM_OPTIONS
@@ -11,6 +12,8 @@ from testbed.model.link import MTU
 from testbed.units import show_duration, show_rate, show_share, show_size
 
 _LOSS_WORDS = {"gilbert-elliott": ("p", "r", "bad", "good"), "4-state": ("p13", "p31", "p32", "p23", "p14")}
+
+LISTED_MOST = 4
 
 Words = dict[str, Any]
 
@@ -57,6 +60,14 @@ def of_shape(shape: Shape) -> Words:
     if shape.ecn:
         words["ecn"] = True
     return words
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names and how many there are more."""
+    every = list(dict.fromkeys(names))
+    return ", ".join(every[:LISTED_MOST]) + (
+        f" and {len(every) - LISTED_MOST} more" if len(every) > LISTED_MOST else ""
+    )
 
 
 def _jitter(shape: Shape) -> str | Words:

@@ -129,6 +129,8 @@ TABLES: dict[str, Table] = {
         packets=(_BIG, "packets sent"),
         drops=(_BIG, "packets dropped by the queue"),
         queue_bytes=(_BIG, "bytes waiting now"),
+        marks=(_BIG, "packets marked by the queue management (ECN)"),
+        aqm_drops=(_BIG, "packets that it dropped before its queue was full; of cake, all of them"),
     )),
     "bgp": Table("one BGP message (one prefix of an update) as it reached a router", _columns(
         t_ns=_T,
