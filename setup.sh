@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 packages=(
     python3 python3-venv ca-certificates                    # what ours runs on
     bird2 nginx unbound nsd                                 # what the roles start
-    iproute2 util-linux                                     # setarch, and ip for people
+    iproute2 util-linux                                     # setarch, taskset, and ip for people
     iputils-ping iperf tcpdump                              # what people type in the shell
     gcc libc6-dev make flex bison bc tar xz-utils           # what the guest kernel is built with
     linux-source-6.12                                       # and from

@@ -234,7 +234,7 @@ def test_what_was_changed_shows(tables, words, hops, links, held):
         ({"aqm": "fifo"}, {"aqm": "codel", "ecn": True}, [(0, 0), (9, 0)], True),
         ({"aqm": "fifo"}, {"aqm": "codel", "ecn": True}, [(0, 0), (0, 9)], True),
         ({"aqm": "fifo"}, {"aqm": "codel"}, [(0, 0), (0, 0)], None),  # nothing waited, perhaps
-        ({"aqm": "fifo"}, {"aqm": "codel"}, [(0, 0), (0, 7), (0, 0)], True),  # the last sample is of the fifo again
+        ({"aqm": "fifo"}, {"aqm": "codel"}, [(0, 0), (0, 7), (0, 0)], True),  # the last is of the fifo again
         ({"aqm": "fifo"}, {"aqm": "codel"}, [], None),
         ({"aqm": "codel"}, {"aqm": "fifo"}, [(5, 7), (0, 0), (0, 0)], None),
         ({"aqm": "codel"}, {"aqm": "fifo"}, [(5, 7), (5, 9)], False),

@@ -10,10 +10,11 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.kernel import cores
 from testbed.kernel.build import Kernel
 from testbed.kernel.group import group
 
@@ -141,7 +142,11 @@ def boot(
         "TESTBED_SEED": str(int.from_bytes(hashlib.sha256(str(machine.seed).encode()).digest()[:8])),
         "TESTBED_PARENT": str(os.getpid()),
     }
-    # Without setarch the host would place the guest kernel's memory at random.
-    argv = [*_holding(folders), "setarch", "-R", str(kernel.linux), *arguments(machine, init, environment)]
-    with group(argv, outside, terminal=terminal) as guest:
-        yield guest
+    words = arguments(machine, init, environment)
+    # On the wall clock the host has to be free to find a core for it at once, whatever else it has to do.
+    with cores.kept() if machine.clock == "virtual" else nullcontext() as core:
+        there = [] if core is None else ["taskset", "-c", str(core)]
+        # Without setarch the host would place the guest kernel's memory at random.
+        argv = [*_holding(folders), *there, "setarch", "-R", str(kernel.linux), *words]
+        with group(argv, outside, terminal=terminal) as guest:
+            yield guest

@@ -41,6 +41,7 @@ PROGRAMS = {
     "unbound": "unbound",
     "nsd": "nsd",
     "setarch": "util-linux",
+    "taskset": "util-linux",
 }
 LIBRARIES = {"pyroute2": "pyroute2", "pycurl": "pycurl", "dns": "dnspython"}
 
