@@ -15,9 +15,11 @@ from pathlib import Path
 
 import dns.message
 import dns.query
+from pyroute2 import IPRoute
 
 from testbed import namespaces
-from testbed.daemons.birdc import learned_routes
+from testbed.daemons.birdc import ask, learned_routes
+from testbed.job import NODES
 
 PORT = 9100
 ECHO = {4: (8, 0), 6: (128, 129)}  # type of a request and of its reply (RFC 792, RFC 4443)
@@ -216,6 +218,27 @@ def visit(config):
 def learned(config):
     """The routes that a BIRD learned by BGP: {prefix: AS path}."""
     write(config, {route.prefix: route.as_path for route in learned_routes(config["bird"])})
+
+
+def routes(config):
+    """What every BIRD of `nodes` has: {node: lines of its best routes}."""
+    found = {
+        node: ask(f"{NODES}/{node}/bird.ctl", "show route primary all table master4")
+        for node in config["nodes"]
+    }
+    write(config, found)
+
+
+def kernel(config):
+    """The IPv4 routes of the node's kernel that have several next hops: {prefix: [addresses]}."""
+    with IPRoute() as netlink:
+        found = {}
+        for message in netlink.get_routes(family=socket.AF_INET):
+            hops = message.get_attr("RTA_MULTIPATH") or ()
+            if hops:
+                prefix = f"{message.get_attr('RTA_DST')}/{message['dst_len']}"
+                found[prefix] = sorted(hop.get_attr("RTA_GATEWAY") for hop in hops)
+    write(config, found)
 
 
 def serve(_config):

@@ -129,8 +129,8 @@ def test_a_session_says_all_that_it_was_told(text):
 
 
 def test_what_is_for_one_neighbour_stays_out_of_the_kernel(text):
-    assert block(text, "protocol static for_south__a_4 ") == ["ipv4;", "route 10.1.4.0/24 blackhole;"]
-    assert text.count('export where source != RTS_DEVICE && ! (proto ~ "for_*");') == 2
+    assert block(text, "protocol static aside4 ") == ["ipv4;", "route 10.1.4.0/24 blackhole;"]
+    assert text.count('export where source != RTS_DEVICE && ! (proto ~ "aside?");') == 2
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -112,10 +112,12 @@ def _configuration(routing: Routing) -> Iterator[str]:
             yield from _kernel(routing, family)
     if _speaks(routing):
         yield 'include "originated.conf";  # what this router originates'
-    for session in routing.sessions:
-        if session.more:
-            yield f"# for {session.neighbor} alone"
-            yield _static(f"for_{session.name}", session.family, session.more)
+    for family in routing.families:
+        # in one protocol, since BIRD exports only the best of several routes to a prefix
+        more = {prefix: None for each in routing.sessions if each.family == family for prefix in each.more}
+        if more:
+            yield "# for some neighbours alone"
+            yield _static(f"aside{family}", family, more)
     yield from _sources(routing)
     filters: dict[str, str] = {}
     sessions = [line for session in routing.sessions for line in _session(routing, session, filters)]
@@ -132,7 +134,7 @@ def _configuration(routing: Routing) -> Iterator[str]:
 
 
 def _kernel(routing: Routing, family: int) -> Iterator[str]:
-    aside = ' && ! (proto ~ "for_*")' if any(session.more for session in routing.sessions) else ""
+    aside = ' && ! (proto ~ "aside?")' if any(session.more for session in routing.sessions) else ""
     yield "protocol kernel {"
     yield f"  scan time {_SCAN_S};"
     if routing.multipath is not None and routing.multipath > 1:
@@ -227,7 +229,7 @@ def _condition(rule: Rule, routing: Routing, session: Session) -> str:
     parts = []
     if rule.sources:
         known = [source for source in rule.sources if source != CONNECTED or routing.connects]
-        aside = {ASIDE: f'proto = "for_{session.name}"'}
+        aside = {ASIDE: f'(proto ~ "aside?" && net ~ [{", ".join(session.more)}])'}
         parts.append(" || ".join((_FUNCTIONS | aside)[source] for source in known))
     if rule.communities:
         parts.append(

@@ -114,7 +114,17 @@ def established(path: str) -> bool:
         )
     except (OSError, BirdError):
         return False
-    return linked and all("Established" in protocol for protocol in protocols if protocol[1:2] == ["BGP"])
+    return linked and all(come_up(fields) for fields in protocols if fields[1:2] == ["BGP"])
+
+
+def come_up(fields: list[str]) -> bool:
+    """Whether a session, by its line of `show protocols`, has come as far as it will.
+
+    One of two ends that closed it for too many prefixes is disabled, the other has been told so.
+    """
+    return (
+        "Established" in fields or "down" in fields[3:4] or "Maximum number of prefixes" in " ".join(fields)
+    )
 
 
 def unlinked(interfaces: list[str], neighbors: list[str]) -> list[str]:

@@ -1,0 +1,105 @@
+"""How a neighbour's silence is noticed, and what keeps a session safe: on packets, in virtual time."""
+
+from itertools import pairwise
+
+import pytest
+
+from testbed import pipeline
+from testbed.measure import tables
+from testbed.measure.tables import Tables
+from testbed.venues.guest import Guest
+
+pytestmark = pytest.mark.guest
+
+MS, S = 1_000_000, 1_000_000_000
+STRUCK_NS = 10 * S
+
+# A hub with a neighbour of each kind, and one who watches what the hub tells of them.
+TOPOLOGY = """
+name: silent
+families: [ipv4]
+defaults: {link: {delay: 1ms}}
+isps:
+  watch: {asn: 64500, routers: [a]}
+  hub: {asn: 64501, routers: [a]}
+  quick: {asn: 64502, routers: [a]}
+  slow: {asn: 64503, routers: [a]}
+  near: {asn: 64504, routers: [a]}
+  loud: {asn: 64505, routers: [a], originate: [{prefix: 192.0.2.0/24}, {prefix: 198.18.0.0/24}]}
+links:
+  - {endpoints: [watch.a, hub.a], relation: provider}
+  - {endpoints: [quick.a, hub.a], relation: customer, bgp: {bfd: {interval: 300ms, multiplier: 3}}}
+  - {endpoints: [slow.a, hub.a], relation: customer, bgp: {hold: 90s}}
+  - {endpoints: [near.a, hub.a], relation: customer, bgp: {ttl-security: true}}
+  - {endpoints: [loud.a, hub.a], relation: customer, bgp: {max-prefix: {prefixes: 2}}}
+"""
+# All packets vanish, both ways, while both carriers stay up.
+SCENARIO = """
+name: silent
+topology: silent.yaml
+duration: 105s
+faults:
+  - {kind: link-impair, link: quick.a--hub.a, at: 10s, lasts: 94s, loss: 100%}
+  - {kind: link-impair, link: slow.a--hub.a, at: 10s, lasts: 94s, loss: 100%}
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("silent")
+    (folder / "silent.yaml").write_text(TOPOLOGY)
+    (folder / "scenario.yaml").write_text(SCENARIO)
+    run = folder / "run"
+    run.mkdir()
+    job = pipeline.plan(folder / "scenario.yaml")
+    (run / "job.json").write_text(job.dumps())
+    Guest().run(job, run, lambda *_: None)
+    tables.write(run)
+    return Tables(run)
+
+
+def noticed_ns(tables, prefix):
+    """How long after the silence began the hub's neighbour is told that a prefix is gone."""
+    rows = tables.sql(
+        "select t_ns from bgp where node = 'watch.a' and kind = 'withdraw' and prefix = ? and t_ns > 0",
+        prefix,
+    )
+    assert len(rows) == 1
+    return rows[0][0] - STRUCK_NS
+
+
+def test_bfd_notices_within_three_of_its_intervals(ran):
+    """Three packets are missing, and the last came up to an interval before (RFC 5880, section 6.8.4)."""
+    assert 600 * MS <= noticed_ns(ran, "10.3.0.0/18") <= 900 * MS
+    sent = ran.sql(
+        "select t_ns from packets where link = 'quick.a--hub.a' and node = 'quick.a' and dport = 3784"
+        " and direction = 'out' and t_ns between 0 and ? order by t_ns", STRUCK_NS,
+    )  # fmt: skip
+    gaps = [(later - earlier) / MS for (earlier,), (later,) in pairwise(sent)]
+    # less by up to a quarter, so that nobody falls into step (RFC 5880, section 6.8.7)
+    assert len(gaps) > 30
+    assert all(224 <= gap <= 301 for gap in gaps)
+
+
+def test_a_hold_time_of_90_s_notices_within_it(ran):
+    """Keepalives come each third of it, so the last came up to 30 s before (RFC 4271, section 4.4)."""
+    assert 60 * S <= noticed_ns(ran, "10.4.0.0/18") <= 90 * S
+
+
+def test_a_session_with_ttl_security_is_heard_from_next_door(ran):
+    """RFC 5082: sent with 255, which no router on the way can have left."""
+    ttls = "select distinct ttl from packets where link = ? and tcp_len > 0"
+    assert ran.sql(ttls, "near.a--hub.a") == [(255,)]
+    assert ran.sql(ttls, "slow.a--hub.a") == [(1,)]
+    assert ran.scalar("select count(*) from bgp where node = 'watch.a' and prefix = '10.5.0.0/18'") == 1
+
+
+def test_who_announces_too_much_is_cut_off(ran):
+    """A Cease, maximum number of prefixes reached (RFC 4486), and nothing afterwards."""
+    closed = ran.sql(
+        "select max(t_ns) from bgp where peer = 'hub.a' and node = 'loud.a' and kind = 'notification'"
+    )
+    assert closed[0][0] < 0
+    told = "select count(*) from bgp where node = 'watch.a' and prefix = '192.0.2.0/24' and kind = ?"
+    assert ran.scalar(told, "withdraw") == ran.scalar(told, "announce")
+    assert ran.scalar("select count(*) from bgp where node = 'loud.a' and t_ns > 0") == 0
