@@ -43,8 +43,10 @@ def bird_of(folder: Path, configuration: str) -> Iterator[str]:
         for line in process.stderr:
             if b"Started" in line:
                 break
-        yield str(control)
-        process.terminate()
+        try:
+            yield str(control)
+        finally:
+            process.terminate()
 
 
 def bird_refuses(files: Mapping[str, str], folder: Path) -> str:

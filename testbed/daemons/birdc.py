@@ -120,11 +120,10 @@ def established(path: str) -> bool:
 def come_up(fields: list[str]) -> bool:
     """Whether a session, by its line of `show protocols`, has come as far as it will.
 
-    One of two ends that closed it for too many prefixes is disabled, the other has been told so.
+    Not after there were too many prefixes: the end that closed it says so, and the other has been told.
     """
-    return (
-        "Established" in fields or "down" in fields[3:4] or "Maximum number of prefixes" in " ".join(fields)
-    )
+    said = " ".join(fields)
+    return any(each in said for each in ("Established", "limit exceeded", "Maximum number of prefixes"))
 
 
 def unlinked(interfaces: list[str], neighbors: list[str]) -> list[str]:
