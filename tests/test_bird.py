@@ -83,7 +83,8 @@ def test_a_bird_without_sessions_is_up_when_it_answers(tmp_path, protocols, up):
 def test_a_session_closed_for_too_many_prefixes_has_come_as_far_as_it_will():
     """Words of BIRD 2.0.12 at both ends."""
     for state, info, done in (
-        ("up", "Established", True), ("start", "Connect", False), ("start", "Active", False), ("down", "", False),
+        ("up", "Established", True), ("start", "Connect", False), ("start", "Active", False),
+        ("down", "", False),
         ("down", "Error: Route limit exceeded", True),
         ("start", "Idle Received: Maximum number of prefixes reached", True),
     ):  # fmt: skip
