@@ -1,10 +1,12 @@
 """How a neighbour's silence is noticed, and what keeps a session safe: on packets, in virtual time."""
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
 
 from testbed import pipeline
+from testbed.job import Fault
 from testbed.measure import tables
 from testbed.measure.tables import Tables
 from testbed.venues.guest import Guest
@@ -13,6 +15,7 @@ pytestmark = pytest.mark.guest
 
 MS, S = 1_000_000, 1_000_000_000
 STRUCK_NS = 10 * S
+KILLED_NS = 30 * S
 
 # A hub with a neighbour of each kind, and one who watches what the hub tells of them.
 TOPOLOGY = """
@@ -26,12 +29,20 @@ isps:
   slow: {asn: 64503, routers: [a]}
   near: {asn: 64504, routers: [a]}
   loud: {asn: 64505, routers: [a], originate: [{prefix: 192.0.2.0/24}, {prefix: 198.18.0.0/24}]}
+  plain: {asn: 64506, routers: [a]}
+  graceful: {asn: 64507, routers: [a]}
+  stale: {asn: 64508, routers: [a]}
 links:
-  - {endpoints: [watch.a, hub.a], relation: provider}
+  - endpoints: [watch.a, hub.a]
+    relation: provider
+    bgp: {graceful-restart: {restart: false, long-lived: 60s}}
   - {endpoints: [quick.a, hub.a], relation: customer, bgp: {bfd: {interval: 300ms, multiplier: 3}}}
   - {endpoints: [slow.a, hub.a], relation: customer, bgp: {hold: 90s}}
   - {endpoints: [near.a, hub.a], relation: customer, bgp: {ttl-security: true}}
   - {endpoints: [loud.a, hub.a], relation: customer, bgp: {max-prefix: {prefixes: 2}}}
+  - {endpoints: [plain.a, hub.a], relation: customer}
+  - {endpoints: [graceful.a, hub.a], relation: customer, bgp: {graceful-restart: {time: 60s}}}
+  - {endpoints: [stale.a, hub.a], relation: customer, bgp: {graceful-restart: {time: 3s, long-lived: 60s}}}
 """
 # All packets vanish, both ways, while both carriers stay up.
 SCENARIO = """
@@ -52,6 +63,14 @@ def ran(tmp_path_factory):
     run = folder / "run"
     run.mkdir()
     job = pipeline.plan(folder / "scenario.yaml")
+    killed = [
+        Fault(
+            id=number, kind="killed", source="outside_fault:Killed", at_ns=KILLED_NS, lasts_ns=10 * S,
+            target=node, parameters={"node": node},
+        )
+        for number, node in enumerate(("plain.a", "graceful.a", "stale.a"), start=3)
+    ]  # fmt: skip
+    job = dataclasses.replace(job, faults=(*job.faults, *killed))
     (run / "job.json").write_text(job.dumps())
     Guest().run(job, run, lambda *_: None)
     tables.write(run)
@@ -103,3 +122,27 @@ def test_who_announces_too_much_is_cut_off(ran):
     told = "select count(*) from bgp where node = 'watch.a' and prefix = '192.0.2.0/24' and kind = ?"
     assert ran.scalar(told, "withdraw") == ran.scalar(told, "announce")
     assert ran.scalar("select count(*) from bgp where node = 'loud.a' and t_ns > 0") == 0
+
+
+def told(tables, prefix):
+    """What the hub's neighbour is told of a prefix after the start: when, what, with which communities."""
+    return tables.sql(
+        "select t_ns, kind, communities from bgp where node = 'watch.a' and prefix = ? and t_ns > 0"
+        " order by t_ns", prefix,
+    )  # fmt: skip
+
+
+def test_a_graceful_restart_is_none_of_the_neighbours_business(ran):
+    """All three are killed and started again; only without RFC 4724 is the prefix withdrawn, and at once."""
+    (gone, kind, _), (_, again, _) = told(ran, "10.7.0.0/18")
+    assert (kind, again) == ("withdraw", "announce")
+    assert gone - KILLED_NS < 100 * MS
+    assert told(ran, "10.8.0.0/18") == []
+
+
+def test_a_long_lived_graceful_restart_makes_routes_stale(ran):
+    """After the restart time of 3 s they are announced as LLGR_STALE, until learned anew (RFC 9494)."""
+    (stale, first, communities), (fresh, second, none) = told(ran, "10.9.0.0/18")
+    assert (first, communities, second, none) == ("announce", ["65535:6"], "announce", [])
+    assert 3 * S <= stale - KILLED_NS <= 3.2 * S
+    assert fresh > KILLED_NS + 10 * S

@@ -39,7 +39,7 @@ class Daemon(ABC):
         """Its files by absolute path, with comments for people."""
 
     @abstractmethod
-    def processes(self) -> tuple[Process, ...]:
+    def processes(self, routing: Routing) -> tuple[Process, ...]:
         """What runs, in the order in which it starts; the last is ready when routing has come up."""
 
     @abstractmethod

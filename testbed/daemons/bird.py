@@ -52,9 +52,10 @@ class Bird(Daemon):
             ),
         }
 
-    def processes(self) -> tuple[Process, ...]:
+    def processes(self, routing: Routing) -> tuple[Process, ...]:
         """BIRD itself; its log goes to the process's."""
-        argv = ("bird", "-f", "-c", f"{self.folder}/bird.conf", "-s", self._socket)
+        recover = ("-R",) if _restarts(routing) else ()  # in whatever state the last one left it
+        argv = ("bird", "-f", "-c", f"{self.folder}/bird.conf", "-s", self._socket, *recover)
         return (Process(name="bird", argv=argv, ready=f"{READY}:{__name__}:{type(self).__qualname__}"),)
 
     def check(self) -> tuple[str, ...]:
@@ -101,6 +102,11 @@ def _speaks(routing: Routing) -> bool:
     return routing.forwards or bool(routing.originates)
 
 
+def _restarts(routing: Routing) -> bool:
+    """Whether a restart is to be graceful: what was learned stays in the kernel until it is learned again."""
+    return any(each.graceful_restart and each.graceful_restart.restart for each in routing.sessions)
+
+
 def _configuration(routing: Routing) -> Iterator[str]:
     yield f"# {routing.node}, {routing.role} of AS{routing.asn}"
     yield "log stderr all;"
@@ -139,6 +145,9 @@ def _kernel(routing: Routing, family: int) -> Iterator[str]:
     yield f"  scan time {_SCAN_S};"
     if routing.multipath is not None and routing.multipath > 1:
         yield f"  merge paths yes limit {routing.multipath};"
+    if _restarts(routing):
+        yield "  persist yes;"
+        yield "  graceful restart yes;"
     yield f"  ipv{family} {{ import none; export where source != RTS_DEVICE{aside}; }};"
     yield "}"
 

@@ -27,4 +27,4 @@ def routed(node: Node, plan: Blueprint) -> Equipment:
     """The files and processes of a node's routing daemon."""
     routing = describe(node, plan)
     daemon = registry.kinds("daemons")[routing.daemon](home(node))
-    return Equipment(daemon.files(routing), daemon.processes())
+    return Equipment(daemon.files(routing), daemon.processes(routing))
