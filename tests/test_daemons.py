@@ -1,5 +1,7 @@
 """A description becomes a daemon's configuration, and the daemon takes it; what it does can be changed."""
 
+import dataclasses
+
 import pytest
 from servers import BIRD, bird_of, bird_refuses
 
@@ -180,3 +182,11 @@ def test_what_a_bird_originates_can_be_changed_while_it_runs(tmp_path):
         with pytest.raises(DaemonError, match="nobody"):
             daemon.shut("nobody")
     assert not daemon.answers()
+
+
+def test_a_session_that_opens_again_waits_as_long_as_is_written():
+    session = dataclasses.replace(CUSTOMER, maximum=Maximum(prefixes=2, action="restart", again_ns=20 * S))
+    text = Bird("/n").files(dataclasses.replace(ROUTING, sessions=(session,)))["/n/bird.conf"]
+    lines = block(text, "protocol bgp south__a_4 ")
+    assert "error wait time 20, 20;" in lines
+    assert "receive limit 2 action restart;" in lines[-1]

@@ -354,6 +354,9 @@ def _options(routing: Routing, session: Session) -> Iterator[str]:
     ):  # fmt: skip
         if ns is not None:
             yield f"{name} {ns // _S};"
+    if session.maximum and session.maximum.again_ns is not None:
+        again = session.maximum.again_ns // _S
+        yield f"error wait time {again}, {again};"  # for which BIRD waits after whatever it closed it for
     restart = session.graceful_restart
     if restart:
         yield f"graceful restart {'yes' if restart.restart else 'aware'};"
