@@ -1,5 +1,6 @@
 """Which links are captured when: from the YAML to windows in the job, and what is then known of losses."""
 
+import captures as hand
 import polars as pl
 import pytest
 
@@ -10,7 +11,6 @@ from testbed.measure.points import points
 from testbed.model import captures
 from testbed.model.captures import Snap
 from testbed.plan import plan
-from tests import captures as hand
 
 S = 10**9
 TEXT = """\
