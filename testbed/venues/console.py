@@ -53,8 +53,8 @@ class Console:
 
     def talk(self) -> int:
         """Join the terminals until the shell is left: 0, or 1 if a command was not understood."""
-        _write(1, self._first)
         with _raw(self._terminal) if self._listen and os.isatty(0) else nullcontext():
+            _write(1, self._first)
             _join(self._terminal, listen=self._listen)
         ended = self._out / "shell.ended"
         if not ended.exists():
@@ -126,7 +126,7 @@ def _raw(console: int) -> Iterator[None]:
     before = termios.tcgetattr(0)
     handler = signal.signal(signal.SIGWINCH, resize)
     resize()
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # the default throws away what was typed ahead
     try:
         yield
     finally:
