@@ -29,7 +29,7 @@ from testbed.emulate.guest import tell
 from testbed.emulate.mininet import Mininet as Ours
 from testbed.job import Job
 
-SIZES = (20, 50, 100)
+SIZES = (20, 50, 100, 200)
 MEMORY_BYTES = 2**30
 PROGRAMS = {"brctl": "bridge-utils", "ifconfig": "net-tools", "ethtool": "ethtool", "tc": "iproute2"}
 
