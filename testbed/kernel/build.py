@@ -87,6 +87,17 @@ EDITS = (
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC/TIMER_MULTIPLIER);",
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC);",
     ),
+    # Every timer interrupt clears a set of registers on its stack for those who look whence it came. None
+    # looks at the floating-point ones, which are nearly all of it: a transfer takes 6 % less time.
+    (
+        "arch/um/os-Linux/signal.c",
+        "\t\tmemset(&regs, 0, sizeof(regs));\n",
+        (
+            "\t{\n\t\tmemset(regs.gp, 0, sizeof(regs.gp));\n"
+            "\t\tmemset(&regs.faultinfo, 0, sizeof(regs.faultinfo));\n"
+            "\t\tregs.syscall = 0;\n\t\tregs.is_user = 0;\n\t}\n"
+        ),
+    ),
     (
         "net/sched/Kconfig",
         "config NET_SCH_NETEM\n",
