@@ -9,6 +9,7 @@ import pytest
 
 from testbed.kernel import build
 from testbed.kernel.build import KernelError, ensure
+from testbed.kernel.edits import EDITS
 
 HZ = "config HZ\n\tint\n\tdefault 100\n"
 
@@ -37,7 +38,7 @@ def make_source(tmp_path, monkeypatch):
     def make(makefile=MAKEFILE, kconfig=HZ):
         tree = tmp_path / "linux-source-6.12"
         files = {"drivers/gpu/drm.c": ""}
-        for name, before, _ in build.EDITS:
+        for name, before, _ in EDITS:
             files[name] = files.get(name, "") + before
         for name, text in {**files, "Makefile": makefile, "arch/um/Kconfig": kconfig}.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,126 @@
+"""What is edited into the kernel's source before it is built: what no option of the configuration can do."""
+
+from __future__ import annotations
+
+# (file, before, after); each `before` stands in its file exactly once.
+EDITS = (
+    # At 100, TCP's timers (retransmission, delayed ACK) would be quantised to 10 ms.
+    ("arch/um/Kconfig", "config HZ\n\tint\n\tdefault 100\n", "config HZ\n\tint\n\tdefault 1000\n"),
+    # The command line names folders, and where a run's folder lies must not change what it draws.
+    (
+        "drivers/char/random.c",
+        "\t_mix_pool_bytes(command_line, strlen(command_line));\n",
+        "\t(void)command_line;\n",
+    ),
+    # Nor must the instant at which something happens, to the nanosecond: how long Python takes to start
+    # depends on where it lies. What the guest draws is a matter of the seed and of how often it drew.
+    (
+        "drivers/char/random.c",
+        "#include <asm/irq.h>\n",
+        "#include <asm/irq.h>\n#undef random_get_entropy\n#define random_get_entropy() 0UL\n",
+    ),
+    (
+        "drivers/char/random.c",
+        "void add_interrupt_randomness(int irq)\n{\n",
+        "void add_interrupt_randomness(int irq)\n{\n\treturn;\n",
+    ),
+    # User-Mode Linux shows its clock in steps of 256 ns while it runs on in between, so that an instant
+    # of the past can never be met again exactly. With steps of 1 ns it can, and stamps are exact.
+    (
+        "arch/um/kernel/time.c",
+        "\t\treturn time_travel_time / TIMER_MULTIPLIER;\n",
+        "\t\treturn time_travel_time;\n",
+    ),
+    (
+        "arch/um/kernel/time.c",
+        "\treturn os_nsecs() / TIMER_MULTIPLIER;\n",
+        "\treturn os_nsecs();\n",
+    ),
+    (
+        "arch/um/kernel/time.c",
+        "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC/TIMER_MULTIPLIER);",
+        "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC);",
+    ),
+    # Every timer interrupt clears a set of registers on its stack for those who look whence it came. None
+    # looks at the floating-point ones, which are nearly all of it: a transfer takes 6 % less time.
+    (
+        "arch/um/os-Linux/signal.c",
+        "\t\tmemset(&regs, 0, sizeof(regs));\n",
+        (
+            "\t{\n\t\tmemset(regs.gp, 0, sizeof(regs.gp));\n"
+            "\t\tmemset(&regs.faultinfo, 0, sizeof(regs.faultinfo));\n"
+            "\t\tregs.syscall = 0;\n\t\tregs.is_user = 0;\n\t}\n"
+        ),
+    ),
+    (
+        "net/sched/Kconfig",
+        "config NET_SCH_NETEM\n",
+        (
+            'config NET_SCH_LINE\n\tbool "A line that sends one packet at a time"\n\tselect CRC32\n\n'
+            "config NET_SCH_NETEM\n"
+        ),
+    ),
+    (
+        "net/sched/Makefile",
+        "obj-$(CONFIG_NET_SCH_NETEM)\t+= sch_netem.o\n",
+        "obj-$(CONFIG_NET_SCH_NETEM)\t+= sch_netem.o\nobj-$(CONFIG_NET_SCH_LINE)\t+= sch_line.o\n",
+    ),
+    # A packet that overtakes others spares itself the delay, not the queue and the line behind it.
+    (
+        "net/sched/sch_netem.c",
+        "\t\t__qdisc_enqueue_head(skb, &sch->q);\n",
+        "\t\ttfifo_enqueue(skb, sch);\n",
+    ),
+    # Which bit is flipped comes from the link's own seed, as do its losses.
+    (
+        "net/sched/sch_netem.c",
+        (
+            "\t\tif (skb_headlen(skb))\n"
+            "\t\t\tskb->data[get_random_u32_below(skb_headlen(skb))] ^=\n"
+            "\t\t\t\t1 << get_random_u32_below(8);\n"
+        ),
+        (
+            "\t\tif (skb_headlen(skb)) {\n"
+            "\t\t\tu64 draw = prandom_u32_state(&q->prng.prng_state);\n"
+            "\t\t\tu32 bit = draw * skb_headlen(skb) * BITS_PER_BYTE >> 32;\n\n"
+            "\t\t\tskb->data[bit / BITS_PER_BYTE] ^= 1 << bit % BITS_PER_BYTE;\n"
+            "\t\t}\n"
+        ),
+    ),
+    # So does where correlated draws begin; and they, a burst of losses and an average go on as they were
+    # when something else is changed.
+    (
+        "net/sched/sch_netem.c",
+        "\tstate->rho = rho;\n\tstate->last = get_random_u32();\n",
+        "\tif (state->rho != rho)\n\t\tstate->last = U32_MAX / 2;\n\tstate->rho = rho;\n",
+    ),
+    (
+        "net/sched/sch_netem.c",
+        "\t\t\tgoto unlock;\n\t\t}\n\t} else {\n\t\tq->loss_model = CLG_RANDOM;\n",
+        (
+            "\t\t\tgoto unlock;\n\t\t}\n"
+            "\t\tif (q->loss_model == old_loss_model)\n\t\t\tq->clg.state = old_clg.state;\n"
+            "\t} else {\n\t\tq->loss_model = CLG_RANDOM;\n"
+        ),
+    ),
+    # A distribution can be given to a delay and never taken away: one of a single value stands for none.
+    ("net/sched/sch_netem.c", "\tif (dist == NULL)\n", "\tif (dist == NULL || dist->size == 1)\n"),
+    # RED throws its queue and its average away whenever it is told anything, be it what it knows.
+    (
+        "net/sched/sch_red.c",
+        "\tif (ctl->limit > 0) {\n",
+        (
+            "\tif (q->qdisc != &noop_qdisc) {\n"
+            "\t\terr = fifo_set_limit(q->qdisc, ctl->limit);\n"
+            "\t\tif (err)\n\t\t\treturn err;\n"
+            "\t} else if (ctl->limit > 0) {\n"
+        ),
+    ),
+    ("net/sched/sch_red.c", "\tred_set_vars(&q->vars);\n", "\tif (child)\n\t\tred_set_vars(&q->vars);\n"),
+    # fq_codel cannot change the number of its flows, but may be told again what it is.
+    (
+        "net/sched/sch_fq_codel.c",
+        "\t\tif (q->flows)\n\t\t\treturn -EINVAL;\n",
+        "\t\tif (q->flows && q->flows_cnt != nla_get_u32(tb[TCA_FQ_CODEL_FLOWS]))\n\t\t\treturn -EINVAL;\n",
+    ),
+)
