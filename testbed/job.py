@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.routing import Routing
+
 FORMAT = 1
 
 # Where things lie on the side that holds the emulated kernel.
@@ -269,6 +271,7 @@ class Job:
     checks: tuple[dict[str, Any], ...] = ()
     captures: tuple[str, ...] = ()  # names of the links captured
     windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # by link, rising; none: all of it
+    routing: dict[str, Routing] = field(default_factory=dict)  # of the routers that a fault tells anew
     sample_ns: int = 1_000_000_000  # how often the queues' counters are read
     settle_ns: int = 5_000_000_000  # routes must stand still for so long before the scenario starts
     sources: dict[str, str] = field(default_factory=dict)  # the YAML as it was read, by file name

@@ -7,7 +7,10 @@ guest too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 
 # Where a route may come from, as its router sees it.
 ORIGINATED = "originated"  # `Routing.originates`
@@ -21,6 +24,23 @@ OWN = (ORIGINATED, CONNECTED, INSIDE)
 Community = tuple[int, ...]
 Communities = tuple[int | None, ...]
 
+# Communities that have names (RFC 1997, RFC 7999, RFC 8326, RFC 9494).
+WELL_KNOWN: dict[str, Community] = {
+    "no-export": (65535, 65281), "no-advertise": (65535, 65282), "no-export-subconfed": (65535, 65283),
+    "graceful-shutdown": (65535, 0), "llgr-stale": (65535, 6), "no-llgr": (65535, 7),
+    "blackhole": (65535, 666),
+}  # fmt: skip
+
+
+def parse_community(text: str) -> Community:
+    """The numbers of a community, two (RFC 1997) or three (RFC 8092); none if the text is not one."""
+    if text in WELL_KNOWN:
+        return WELL_KNOWN[text]
+    if not re.fullmatch(r"\d{1,10}(:\d{1,10}){1,2}", text):
+        return ()
+    numbers = tuple(map(int, text.split(":")))
+    return numbers if all(each < 2 ** (16 if len(numbers) == 2 else 32) for each in numbers) else ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -29,6 +49,12 @@ class Span:
     prefix: str
     least: int
     most: int
+
+    @classmethod
+    def exactly(cls, prefix: str) -> Self:
+        """A prefix and nothing inside of it."""
+        length = int(prefix.partition("/")[2])
+        return cls(prefix=prefix, least=length, most=length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +85,16 @@ class Policy:
 
     rules: tuple[Rule, ...] = ()
     change: Change = Change()
+
+    def only(self, spans: Iterable[Span]) -> Policy:
+        """One that lets through just these of what this does."""
+        prefixes = tuple(spans)
+        return replace(self, rules=tuple(replace(rule, prefixes=prefixes) for rule in self.rules))
+
+    def aside(self) -> Policy:
+        """One that also lets through what is originated for this neighbour alone."""
+        rule = Rule(why="originated for this neighbour alone", sources=(ASIDE,))
+        return replace(self, rules=(rule, *self.rules))
 
 
 NOTHING = Policy()
@@ -168,6 +204,7 @@ class Routing:
     multipath: int | None = None  # so many equally good ways are used at once (ECMP), by OSPF and by BGP
     originates: tuple[str, ...] = ()  # prefixes; packets to what is not known more exactly are dropped
     connects: tuple[str, ...] = ()  # prefixes that are announced while an interface or the IGP knows them
+    announced: tuple[str, ...] = ()  # all that the AS originates; said where a fault may tell the router anew
     igp: Igp | None = None
     cluster_id: str = ""  # of a route reflector
     sessions: tuple[Session, ...] = ()

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from testbed.job import OUT, Job
 from testbed.kernel import build
 from testbed.kernel.boot import Machine, boot
 from testbed.layers import Layers
+from testbed.routing import Routing
 from testbed.venues.guest import begin, environment
 
 
@@ -31,6 +32,7 @@ class FakeNet(Layers):
         super().__init__(job)
         self._stops: Counter[tuple[str, str]] = Counter()
         self._files: list[tuple[str, str, str | None]] = []
+        self._routed: list[tuple[str, Callable[[Routing], Routing]]] = []
         self._drains: Counter[str] = Counter()
 
     @contextmanager
@@ -64,6 +66,17 @@ class FakeNet(Layers):
                 self._files.remove(each)
 
     @contextmanager
+    def routed(self, router: str, change: Callable[[Routing], Routing]) -> Iterator[None]:
+        """Change a router's description; KeyError for one that the job does not describe."""
+        assert change(self.job.routing[router])
+        entry = (router, change)
+        self._routed.append(entry)
+        try:
+            yield
+        finally:
+            del self._routed[next(place for place, each in enumerate(self._routed) if each is entry)]
+
+    @contextmanager
     def drained(self, oca: str) -> Iterator[None]:
         """Drain an OCA; KeyError for an unknown one."""
         self._drains[self.job.node(oca).name] += 1
@@ -80,6 +93,7 @@ class FakeNet(Layers):
                 "interfaces": [],
                 "processes": [p.name for p in node.processes if not self._stops[node.name, p.name]],
                 "files": sorted({(name, text) for where, name, text in self._files if where == node.name}),
+                "routing": [self._routing(node.name)] if node.name in self.job.routing else [],
                 "draining": [node.name] * bool(self._drains[node.name]),
             }
             for node in self.job.nodes
@@ -89,6 +103,12 @@ class FakeNet(Layers):
                 state[node]["queues"].append((link.name, self.shape(link.name, way)))
                 state[node]["interfaces"].append((link.name, not self.is_down(link.name)))
         return state
+
+    def _routing(self, router: str) -> Routing:
+        routing = self.job.routing[router]
+        for where, change in self._routed:
+            routing = change(routing) if where == router else routing
+        return routing
 
 
 def booted(job: Job, module: str, memory_bytes: int = 2**30) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from testbed.checks.failover_time import FailoverTime
 from testbed.checks.play_delay import PlayDelay
 from testbed.checks.qoe import Qoe
 from testbed.checks.rebuffer_ratio import RebufferRatio
+from testbed.checks.served_by import ServedBy
 from testbed.checks.sessions_complete import SessionsComplete
 from testbed.checks.sql import Sql
 from testbed.measure.tables import Tables
@@ -167,3 +168,42 @@ class TestQoe:
         assert (found.outcome, found.measured) == ("pass", "0.50")
         assert judged(tmp_path / "more", Qoe(min=0.51), sessions=rows).outcome == "fail"
         assert judged(tmp_path / "none", Qoe(min=0), sessions=[]).outcome == "unknown"
+
+
+class TestServedBy:
+    rows = (
+        *({"t_ns": 5 * S, "client": "north.homes.1", "oca": oca, "bytes": size}
+          for oca, size in (("oca-n1", 300), ("oca-x1", 100), ("steering", 1000), ("oca-n2", 0))),
+        {"t_ns": 5 * S, "client": "north.homeless.1", "oca": "oca-x1", "bytes": 1000},
+        {"t_ns": 20 * S, "client": "north.homes.2", "oca": "oca-x1", "bytes": 400},
+    )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("bounds", "outcome", "measured"),
+        [
+            ({"to": "10s", "min": "75%"}, "pass", "75%"),
+            ({"to": "10s", "min": "76%"}, "fail", "75%"),
+            ({"to": "10s", "max": "74%"}, "fail", "75%"),
+            ({"from_": "10s", "max": "0%"}, "pass", "0%"),
+            ({"min": "37.5%", "max": "37.5%"}, "pass", "37.5%"),
+        ],
+    )
+    def test_bytes_of_the_clients_in_that_time_count(self, tmp_path, bounds, outcome, measured):
+        read = {
+            name: (Duration if name in ("from_", "to") else Share).parse(bound)
+            for name, bound in bounds.items()
+        }
+        found = judged(
+            tmp_path, ServedBy(clients="north.homes", ocas=("oca-n1",), **read), requests=self.rows
+        )
+        assert (found.outcome, found.measured) == (outcome, measured)
+
+    def test_several_ocas_are_added_up_and_all_are_named(self, tmp_path):
+        check = ServedBy(clients="north.homes", ocas=("oca-n1", "oca-x1"), min=Share(1))
+        found = judged(tmp_path, check, requests=self.rows)
+        assert (found.outcome, found.measured) == ("pass", "100%")
+        assert found.detail == "north.homes, from 0s: oca-x1 62.5%, oca-n1 37.5%"
+
+    def test_who_got_nothing_shows_nothing(self, tmp_path):
+        check = ServedBy(clients="north.homes", ocas=("oca-n1",), max=Share(1), from_=Duration.parse("25s"))
+        assert judged(tmp_path, check, requests=self.rows).outcome == "unknown"

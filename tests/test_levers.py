@@ -1,10 +1,6 @@
 """What an ISP tells each OCA decides whom it serves: S1, S2, S3, S5 and S6 on packets and tables.
 
-oca-1  half of `specific` and of `withdrawn` as more specifics, by a path of 3 and with MED 900
-oca-2  all of `specific`, `withdrawn` and `path`, by a path of 1 and with MED 500
-oca-3  `path` and `med`, by a path of 2 and without a MED
-oca-4  `med`, by a path of 2 and with MED 100
-oca-5  `med`, by a path of 2 and with MED 200
+cdn/levers-topology.yaml says who is told what, and which rule each population is for.
 """
 
 import dataclasses
@@ -15,54 +11,17 @@ import pytest
 from testbed import job as jobs
 from testbed import pipeline
 from testbed.measure.tables import Tables
-from testbed.plan.routing import describe
-from testbed.roles import router
-from testbed.routing import Change, Policy, Rule, Span
 from testbed.venues.guest import Guest
 
 HERE = Path(__file__).parent
 MS, S = 10**6, 10**9
 SPECIFIC, PATH, MED, UNHEARD, WITHDRAWN = (f"10.1.{64 + 8 * place}.0" for place in range(5))
-# By OCA: prefixes, times that the path is prepended to, MED.
-TOLD = {
-    "oca-1": ([f"{SPECIFIC}/22", f"{WITHDRAWN}/22"], 2, 900),
-    "oca-2": ([f"{SPECIFIC}/21", f"{WITHDRAWN}/21", f"{PATH}/21"], 0, 500),
-    "oca-3": ([f"{PATH}/21", f"{MED}/21"], 1, None),
-    "oca-4": ([f"{MED}/21"], 1, 100),
-    "oca-5": ([f"{MED}/21"], 1, 200),
-}
 SHUT_NS, REPORT_NS, TTL_NS = 8 * S, 2 * S, 4 * S
-
-
-def described(node, plan):
-    """A router's routing, in which every OCA is told what the table above says."""
-    routing = describe(node, plan)
-    if node.name != "north.core":
-        return routing
-    return dataclasses.replace(routing, sessions=tuple(map(told, routing.sessions)))
-
-
-def told(session):
-    if session.neighbor not in TOLD:
-        return session
-    prefixes, prepend, med = TOLD[session.neighbor]
-    spans = tuple(
-        Span(prefix=prefix, least=length, most=length)
-        for prefix in prefixes
-        for length in [int(prefix.partition("/")[2])]
-    )
-    sends = Policy(
-        rules=(Rule(why="what it is told", prefixes=spans),), change=Change(prepend=prepend, med=med)
-    )
-    more = tuple(prefix for prefix in prefixes if prefix.endswith("/22"))
-    return dataclasses.replace(session, sends=sends, more=more)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(router, "describe", described)
-        job = pipeline.plan(HERE / "cdn" / "levers.yaml")
+    job = pipeline.plan(HERE / "cdn" / "levers.yaml")
     shut = jobs.Fault(
         id=1, kind="shut", source="outside_session:Shut", at_ns=SHUT_NS, lasts_ns=30 * S, target="oca-1",
         parameters={"router": "north.core", "neighbor": "oca-1"},

@@ -1,8 +1,8 @@
 """A daemon makes a router do what its description says: one file a daemon, found by the registry.
 
 Half of it runs when the network is planned (`files`, `processes`: text from data), half on the emulated
-node (`answers`, `settled`, `originate`, `shut`), which is why nothing here imports more than the standard
-library.
+node (`answers`, `settled`, `become`, `originate`, `shut`), which is why nothing here imports more than the
+standard library.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ class Daemon(ABC):
     @abstractmethod
     def settled(self) -> bool:
         """Whether every BGP session is established and every IGP link has found its neighbour."""
+
+    def become(self, routing: Routing) -> None:  # noqa: ARG002 - for those that can
+        """Do what another description says from now on, without losing a session.
+
+        What `originate` said stays. DaemonError if the daemon does not answer, or cannot do it.
+        """
+        raise DaemonError(f"{self.kind} cannot be told anew while it runs")
 
     @abstractmethod
     def originated(self) -> tuple[str, ...]:

@@ -70,6 +70,14 @@ class Bird(Daemon):
         """Whether its sessions and OSPF's neighbours are up."""
         return birdc.established(self._socket)
 
+    def become(self, routing: Routing) -> None:
+        """Write the configuration anew, and have it read if BIRD runs: it sends what differs."""
+        for path, text in self.files(routing).items():
+            if path != self._originates:
+                Path(path).write_text(text)
+        if self.answers():
+            birdc.ask(self._socket, "configure")
+
     def originated(self) -> tuple[str, ...]:
         """What its file of static routes says."""
         return tuple(_ROUTE.findall(Path(self._originates).read_text()))

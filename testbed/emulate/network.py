@@ -314,7 +314,7 @@ class Network(Servers):
                 "queues": sorted(shaping.configured(socket)),
                 "routes": sorted(rtnetlink.static_routes(socket, ipv6=ipv6)),
                 "processes": self.processes.running(node.name),
-                "files": self.changed(node.name) if node.titles else [],
+                "files": self.changed(node.name) if node.titles or node.name in self.job.routing else [],
                 "draining": self.draining() if node.role == "steering" else [],
             }
         return state

@@ -1,4 +1,4 @@
-"""What faults may do to the servers of a network: to their processes, their files, and who is sent there.
+"""What faults may do to the servers of a network: to processes, files, routing, and who is sent there.
 
 As everywhere, a change is in force while somebody wants it: overlapping faults may end in any order.
 """
@@ -16,6 +16,7 @@ from testbed import namespaces
 from testbed.emulate.processes import Processes
 from testbed.job import Job
 from testbed.layers import Layers
+from testbed.routing import Routing
 from testbed.services.http import Client
 
 _PATIENCE_NS = 5_000_000_000
@@ -31,6 +32,7 @@ class Servers(Layers):
         self._enter, self._homes = namespace, nodes
         self._texts: dict[tuple[str, str], list[tuple[str | None]]] = {}  # by node and file, the latest last
         self._changed: set[tuple[str, str]] = set()  # those of them that are not what they were
+        self._routed: dict[str, list[Callable[[Routing], Routing]]] = {}  # by router, the latest last
         self._draining = Counter[str]()
 
     @contextmanager
@@ -59,6 +61,18 @@ class Servers(Layers):
                 present = self._texts[node, name]
                 del present[next(place for place, each in enumerate(present) if each is layer)]
                 self._lay(node, name)
+
+    @contextmanager
+    def routed(self, router: str, change: Callable[[Routing], Routing]) -> Iterator[None]:
+        """Have a router do what a change makes of its description while inside; the latest on top."""
+        changes = self._routed.setdefault(router, [])
+        changes.append(change)
+        try:
+            self._tell(router)
+            yield
+        finally:
+            del changes[next(place for place, each in enumerate(changes) if each is change)]
+            self._tell(router)
 
     @contextmanager
     def drained(self, oca: str) -> Iterator[None]:
@@ -107,6 +121,13 @@ class Servers(Layers):
                 aside.rename(path)
         elif (text := layers[-1][0]) is not None:
             path.write_text(text)
+
+    def _tell(self, router: str) -> None:
+        """Bring a router's daemon to the changes in force."""
+        routing = self.job.routing[router]
+        for change in self._routed[router]:
+            routing = change(routing)
+        self.processes.daemon(router).become(routing)
 
     def _ask_to_drain(self, oca: str, *, draining: bool) -> None:
         """Post it to steering, on its own node, whatever the network is like."""

@@ -9,21 +9,33 @@ top of a fault.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NewType, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from testbed.references import (
+    CommunityName,
+    LinkName,
+    NeighborName,
+    NodeName,
+    OcaName,
+    PopulationName,
+    Prefix,
+    RouterName,
+    TitleName,
+)
 from testbed.units import Duration
 
 if TYPE_CHECKING:
     from testbed.job import Job, Shape
     from testbed.measure.tables import Tables
+    from testbed.routing import Routing
 
-LinkName = NewType("LinkName", str)  # checked against the topology, endpoints in either order
-NodeName = NewType("NodeName", str)
-OcaName = NewType("OcaName", str)
-TitleName = NewType("TitleName", str)
+__all__ = [
+    "CommunityName", "Fault", "LinkName", "NeighborName", "Net", "NodeName", "OcaName", "PopulationName",
+    "Prefix", "RouterName", "State", "TitleName", "changes", "layered",
+]  # fmt: skip
 
 State = dict[str, dict[str, list[Any]]]  # by node, by part (interfaces, queues, processes, files…)
 
@@ -50,6 +62,12 @@ class Net(Protocol):
 
     def files(self, node: str, changes: Mapping[str, str | None]) -> AbstractContextManager[None]:
         """Change files of a node while inside, by their path in its folder: a text, or None for gone."""
+
+    def routed(self, router: str, change: Callable[[Routing], Routing]) -> AbstractContextManager[None]:
+        """Have a router do what a change makes of its description while inside; the latest on top.
+
+        KeyError for a router whose description the job does not hold.
+        """
 
     def drained(self, oca: str) -> AbstractContextManager[None]:
         """Have steering send an OCA no new clients while inside, as an operator asks it to."""

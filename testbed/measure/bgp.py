@@ -19,6 +19,7 @@ import numpy as np
 from testbed.measure.addresses import Addresses
 from testbed.measure.packets import FIN, RST, SYN, Packets
 from testbed.measure.points import Point
+from testbed.routing import WELL_KNOWN
 
 PORT = 179
 MARKER = b"\xff" * 16
@@ -36,10 +37,7 @@ AS_PATH, NEXT_HOP, MED, COMMUNITIES, MP_REACH, MP_UNREACH, AS4_PATH, LARGE_COMMU
 )
 AS_SET = 1
 CAPABILITIES, FOUR_OCTETS = 2, 65
-WELL_KNOWN = {
-    0xFFFFFF01: "no-export", 0xFFFFFF02: "no-advertise", 0xFFFFFF03: "no-export-subconfed",
-    0xFFFF0000: "graceful-shutdown", 0xFFFF029A: "blackhole",
-}  # fmt: skip
+_NAMES = {high << 16 | low: name for name, (high, low) in WELL_KNOWN.items()}
 
 Row = dict[str, Any]
 
@@ -201,7 +199,7 @@ def _described(attributes: dict[int, bytes], width: int) -> Row:
         new = _path(attributes[AS4_PATH], 4)
         path = path[: max(len(path) - len(new), 0)] + new
     communities = [
-        WELL_KNOWN.get(value, f"{value >> 16}:{value & 0xFFFF}")
+        _NAMES.get(value, f"{value >> 16}:{value & 0xFFFF}")
         for (value,) in struct.iter_unpack(">I", attributes.get(COMMUNITIES, b""))
     ]
     large = struct.iter_unpack(">III", attributes.get(LARGE_COMMUNITIES, b""))

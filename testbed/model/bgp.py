@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_interface, ip_network
 from typing import Annotated, Any, Literal, Self
 
@@ -11,17 +10,12 @@ from pydantic import AfterValidator, Field, model_validator
 from testbed import registry
 from testbed.model.fields import Model, SomeTime
 from testbed.refusal import Wrong, quoted, suggestion
+from testbed.routing import WELL_KNOWN, parse_community
 from testbed.units import Duration
 
 _S, _MS = 1_000_000_000, 1_000_000
 _HOLD_LEAST_NS = 3 * _S  # RFC 4271, section 4.2
 PREFIXES_MOST = 200  # of a list in the file
-
-# Those that have names (RFC 1997, RFC 7999, RFC 9494).
-WELL_KNOWN = {
-    "no-export": (65535, 65281), "no-advertise": (65535, 65282), "blackhole": (65535, 666),
-    "no-llgr": (65535, 7),
-}  # fmt: skip
 
 
 def _seconds(time: Duration) -> Duration:
@@ -55,20 +49,10 @@ def _prefix(text: str) -> str:
 
 
 def _community(text: str) -> str:
-    if text not in WELL_KNOWN and not parse_community(text):
+    if not parse_community(text):
         what = f"{quoted(text)} is no community"
         raise Wrong(what, f"write for example '64500:7', '64500:1:7', or {', '.join(WELL_KNOWN)}")
     return text
-
-
-def parse_community(text: str) -> tuple[int, ...]:
-    """The numbers of a community, two (RFC 1997) or three (RFC 8092); none if the text is not one."""
-    if text in WELL_KNOWN:
-        return WELL_KNOWN[text]
-    if not re.fullmatch(r"\d{1,10}(:\d{1,10}){1,2}", text):
-        return ()
-    numbers = tuple(map(int, text.split(":")))
-    return numbers if all(each < 2 ** (16 if len(numbers) == 2 else 32) for each in numbers) else ()
 
 
 def _daemon(kind: str) -> str:
@@ -83,7 +67,7 @@ Seconds = Annotated[SomeTime, AfterValidator(_seconds)]
 Milliseconds = Annotated[SomeTime, AfterValidator(_milliseconds)]
 Hold = Annotated[Duration, AfterValidator(_hold)]
 AnyPrefix = Annotated[str, AfterValidator(_prefix)]
-CommunityName = Annotated[str, AfterValidator(_community)]
+CommunityText = Annotated[str, AfterValidator(_community)]
 DaemonKind = Annotated[
     str,
     AfterValidator(_daemon),
@@ -186,7 +170,7 @@ class Announce(Model):
         default=0, ge=0, le=50, description="how often its AS number is put before the path again"
     )
     med: int | None = Field(default=None, ge=0, lt=2**32, examples=[100])
-    communities: list[CommunityName] = Field(
+    communities: list[CommunityText] = Field(
         default_factory=list, max_length=32, examples=["['64500:7', '64500:1:7', no-export]"]
     )
     only_to: list[str] | None = Field(

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import types
 import typing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, Strict, create_model
 from pydantic_core import core_schema
 
 from testbed import registry
-from testbed.model.fields import Model, wrong, wrongs
-from testbed.model.link_words import in_yaml
+from testbed.faults import CommunityName, Prefix
+from testbed.impairments import Aqm, Jitter
+from testbed.job import Loss
+from testbed.model.bgp import AnyPrefix, CommunityText
+from testbed.model.fields import Model, Probability, wrong, wrongs
+from testbed.model.link_words import AnyLossWord, AqmWord, JitterWord
 from testbed.refusal import Wrong, quoted, suggestion
+from testbed.units import Share
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,8 @@ def written(kind: type) -> type[Model]:
     hints = typing.get_type_hints(kind)
     fields: dict[str, Any] = {"kind_": (Literal[kind.kind], Field(alias="kind"))}  # type: ignore[attr-defined]
     for field in dataclasses.fields(kind):
-        alias = field.name.replace("_", "-")
-        hint = in_yaml(hints[field.name])
-        if typing.get_origin(hint) in (tuple, set, frozenset):
-            hint = Annotated[hint, Strict(False)]  # YAML has lists only
+        alias = field.name.rstrip("_").replace("_", "-")  # one may be a word of Python
+        hint = _in_yaml(hints[field.name])
         shown = re.search(rf"[{{ ]{alias}: ([^,}}]+)", example)
         details: dict[str, Any] = {"alias": alias, "examples": [shown[1]] if shown else None}
         if field.default is not dataclasses.MISSING:
@@ -106,6 +111,23 @@ def written(kind: type) -> type[Model]:
             details["default_factory"] = field.default_factory
         fields[f"{field.name}_"] = (hint, Field(**details))
     return create_model(kind.__name__, __base__=Model, __doc__=kind.__doc__, **fields)
+
+
+# How one writes what a parameter is.
+_IN_YAML: dict[Any, Any] = {
+    Jitter: JitterWord, Loss: AnyLossWord, Aqm: AqmWord, Share: Probability, Prefix: AnyPrefix,
+    CommunityName: CommunityText,
+}  # fmt: skip
+
+
+def _in_yaml(hint: Any) -> Any:
+    """The type of a parameter, with how one writes it."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return reduce(or_, map(_in_yaml, typing.get_args(hint)))
+    if (kind := typing.get_origin(hint)) in (tuple, set, frozenset):
+        items = tuple(map(_in_yaml, typing.get_args(hint)))
+        return Annotated[kind[items], Strict(False)]  # YAML has lists only
+    return hint if hint is Ellipsis else _IN_YAML.get(hint, hint)
 
 
 def _example(kind: type) -> str:

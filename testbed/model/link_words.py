@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -302,12 +298,3 @@ LossWord = Annotated[Loss, Written(Loss, _some_pass, _schema(Share), _LOSSES, "m
 AnyLossWord = Annotated[Loss, Written(Loss, _loss, _schema(Share), _LOSSES, "model")]  # a fault may lose all
 AqmWord = Annotated[Aqm, _AQM]
 TraceWord = Annotated[TraceFile, _Traced()]
-
-_IN_YAML: dict[Any, Any] = {Jitter: JitterWord, Loss: AnyLossWord, Aqm: AqmWord, Share: Probability}
-
-
-def in_yaml(hint: Any) -> Any:
-    """The type of a fault's parameter, with how one writes it."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return reduce(or_, map(in_yaml, typing.get_args(hint)))
-    return _IN_YAML.get(hint, hint)

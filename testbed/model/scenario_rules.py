@@ -7,7 +7,16 @@ import typing
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
-from testbed.faults import Fault, LinkName, NodeName, OcaName, TitleName
+from testbed.faults import (
+    Fault,
+    LinkName,
+    NeighborName,
+    NodeName,
+    OcaName,
+    PopulationName,
+    RouterName,
+    TitleName,
+)
 from testbed.model.breach import Breach, absent
 from testbed.model.captures import EVERY, CaptureSpec, entries, hosts
 from testbed.model.document import Location
@@ -171,7 +180,7 @@ def _targets(scenario: Scenario, topology: Topology, kind: object, here: Locatio
     """The names among the parameters of a fault or check, as their types tell."""
     for parameter, hint in typing.get_type_hints(type(kind)).items():
         value = getattr(kind, parameter)
-        location = (*here, parameter.replace("_", "-"))
+        location = (*here, parameter.rstrip("_").replace("_", "-"))
         types = {hint, *typing.get_args(hint)}
         if isinstance(value, (list, tuple)):
             named = [((*location, place), item) for place, item in enumerate(value)]
@@ -187,6 +196,17 @@ def _targets(scenario: Scenario, topology: Topology, kind: object, here: Locatio
             elif TitleName in types and name not in scenario.titles:
                 otherwise = "describe it under titles:"
                 yield Breach(where, *absent("title", name, scenario.titles, otherwise))
+            elif PopulationName in types and name not in topology.populations:
+                known = topology.populations
+                yield Breach(where, *absent("population of clients", name, known, "write <isp>.<population>"))
+            elif RouterName in types and name not in topology.routers:
+                yield Breach(where, *absent("router", name, topology.routers, "write a router"))
+            elif NeighborName in types:
+                router = getattr(kind, "router", "")
+                others = topology.neighbors(router)
+                if router in topology.routers and name not in others:
+                    _, write = absent("neighbour", name, others, "it has none across a border")
+                    yield Breach(where, f"{router} has no BGP session with {quoted(name)}", write)
             elif NodeName in types and not topology.has_node(name):
                 yield Breach(where, *absent("node", name, topology.nodes, "write a node of the topology"))
 

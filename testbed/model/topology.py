@@ -348,6 +348,24 @@ class Topology(Model):
             return None
         return f"{population.partition('.')[0]}.{clients.at}"
 
+    def neighbors(self, router: str) -> list[str]:
+        """Who a router speaks BGP with across a border: routers, OCAs, route servers."""
+        found = [name for name, oca in self.ocas.items() if oca.at == router]
+        for wire in self.links:
+            if router in wire.endpoints:
+                other = next((end for end in wire.endpoints if end != router), router)
+                exchange = self.exchanges.get(other)
+                if exchange is None:
+                    found.append(other)
+                    continue
+                pairs = [pair.members for pair in exchange.bilateral]
+                bilateral = [end for pair in pairs if router in pair for end in pair]
+                served = [f"{other}.rs"] if exchange.route_server else []
+                found += [*served, *(bilateral if served or pairs else exchange.members)]
+        own = self.routers.get(router)
+        strangers = (name for name in found if name not in self.switches and self.routers.get(name) != own)
+        return list(dict.fromkeys(strangers))
+
     def has_node(self, name: str) -> bool:
         """Whether the plan will have a node of that name."""
         return name in self.nodes or self.router_of(name) is not None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testbed import job as jobs
 from testbed import titles as titling
-from testbed.faults import Fault
+from testbed.faults import Fault, RouterName
 from testbed.job import Job, Title
 from testbed.plan.blueprint import Blueprint
 from testbed.plan.capturing import capturing
@@ -16,6 +18,7 @@ from testbed.plan.drawing import draw
 from testbed.plan.parameters import parameters
 from testbed.plan.pki import Authority
 from testbed.plan.playing import sessions
+from testbed.plan.routing import describe
 from testbed.plan.shapes import collect
 from testbed.registry import kinds, source
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from testbed.checks import Check
     from testbed.model.load import Loaded, LoadedTopology
     from testbed.model.schema import Scenario, Topology
+    from testbed.routing import Routing
     from testbed.traffic import Traffic
 
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z: virtual clocks start here
@@ -41,6 +45,7 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
         job, duration_ns=int(scenario.duration), titles=titles, sessions=sessions(scenario, blueprint),
         traffic=tuple(_traffic(each, blueprint, int(scenario.duration)) for _, each in scenario.traffic),
         faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
+        routing=_routing(scenario.faults, blueprint),
         checks=tuple(_check(check) for check in scenario.checks),
         captures=captures, windows=windows, sample_ns=int(scenario.sample),
     )  # fmt: skip
@@ -114,6 +119,23 @@ def _fault(number: int, fault: Fault) -> jobs.Fault:
         source=source(type(fault)),
         parameters=told,
     )  # fmt: skip
+
+
+def _routing(faults: Iterable[Fault], blueprint: Blueprint) -> dict[str, Routing]:
+    """The descriptions of the routers that faults may tell anew."""
+    named = (
+        getattr(fault, parameter)
+        for fault in faults
+        for parameter, hint in typing.get_type_hints(type(fault)).items()
+        if hint is RouterName
+    )
+    return {
+        router: dataclasses.replace(
+            describe(blueprint.nodes[router], blueprint),
+            announced=tuple(map(str, blueprint.network_of(router).announced)),
+        )
+        for router in sorted({*named})
+    }
 
 
 def _check(check: Check) -> dict[str, Any]:

@@ -51,11 +51,15 @@ class Network:
     originates: dict[str, list[IPv4Network | IPv6Network]] = field(default_factory=dict)
     connects: list[IPv4Network | IPv6Network] = field(default_factory=list)
 
+    @property
+    def announced(self) -> list[IPv4Network | IPv6Network]:
+        """All that it announces, wherever."""
+        return [*chain(*self.originates.values()), *self.connects]
+
     def is_part(self, prefix: IPv4Network | IPv6Network) -> bool:
         """Whether a prefix is a part of the network's, and nothing of it originates just that."""
-        announced = [*chain(*self.originates.values()), *self.connects]
-        whole = [*self.block.whole, *announced]
-        return prefix not in announced and any(
+        whole = [*self.block.whole, *self.announced]
+        return prefix not in self.announced and any(
             prefix.version == each.version and prefix.subnet_of(each)  # type: ignore[arg-type]
             for each in whole
         )

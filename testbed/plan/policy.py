@@ -8,11 +8,9 @@ everything, peers and providers only of ourselves and our customers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from testbed.routing import (
-    ASIDE,
     INSIDE,
     LEARNED,
     ORIGINATED,
@@ -71,7 +69,7 @@ def sends(asn: int, relations: Iterable[str]) -> Policy:
 
 def exactly(prefixes: Iterable[Net]) -> tuple[Span, ...]:
     """These prefixes and nothing inside of them."""
-    return tuple(Span(prefix=str(each), least=each.prefixlen, most=each.prefixlen) for each in prefixes)
+    return tuple(Span.exactly(str(each)) for each in prefixes)
 
 
 def registered(prefixes: Iterable[Net]) -> tuple[Span, ...]:
@@ -85,17 +83,6 @@ def registered(prefixes: Iterable[Net]) -> tuple[Span, ...]:
 def inside(prefixes: Iterable[Net]) -> tuple[Span, ...]:
     """These prefixes and all that is inside of them."""
     return tuple(Span(prefix=str(each), least=each.prefixlen, most=each.max_prefixlen) for each in prefixes)
-
-
-def only(policy: Policy, spans: tuple[Span, ...]) -> Policy:
-    """A policy that lets through just these of what it did."""
-    return replace(policy, rules=tuple(replace(rule, prefixes=spans) for rule in policy.rules))
-
-
-def aside(policy: Policy) -> Policy:
-    """A policy that also lets through what is originated for this neighbour alone."""
-    rule = Rule(why="originated for this neighbour alone", sources=(ASIDE,))
-    return replace(policy, rules=(rule, *policy.rules))
 
 
 def passed_on(server: int, member: int) -> Policy:

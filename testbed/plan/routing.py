@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from testbed.job import Interface, Node
-from testbed.model.bgp import Accept, BfdSpec, OspfSpec, parse_community
+from testbed.model.bgp import Accept, BfdSpec, OspfSpec
 from testbed.plan import policy
 from testbed.plan.policy import Net
 from testbed.routing import (
@@ -25,6 +25,7 @@ from testbed.routing import (
     Rule,
     Session,
     Timers,
+    parse_community,
 )
 from testbed.units import Duration
 
@@ -147,9 +148,7 @@ def _taken(node: Node, neighbor: Neighbor, plan: Blueprint) -> Policy:
         case "internal" | "member" | "server":
             return EVERYTHING
         case "oca":
-            return (
-                policy.only(policy.takes(node.asn, "customer"), policy.exactly(shared)) if shared else NOTHING
-            )
+            return policy.takes(node.asn, "customer").only(policy.exactly(shared)) if shared else NOTHING
         case "customer" | "provider":
             found = policy.takes(node.asn, neighbor.relation)
         case "peer" | "route-server":
@@ -160,11 +159,11 @@ def _taken(node: Node, neighbor: Neighbor, plan: Blueprint) -> Policy:
     if said.preference is not None:
         found = replace(found, change=replace(found.change, preference=said.preference))
     if isinstance(said.prefixes, list):
-        return policy.only(found, policy.inside(policy.nets(said.prefixes, neighbor.family)))
+        return found.only(policy.inside(policy.nets(said.prefixes, neighbor.family)))
     if said.prefixes is None and neighbor.relation == "customer":
         cone = (each for each in plan.cones[plan.homes[neighbor.node]] if each.version == neighbor.family)
         found = replace(found, rules=(Rule(why="what the customer and its own customers originate"),))
-        return policy.only(found, policy.registered((*cone, *shared)))
+        return found.only(policy.registered((*cone, *shared)))
     return found
 
 
@@ -204,5 +203,5 @@ def _told(node: Node, neighbor: Neighbor, plan: Blueprint) -> tuple[Policy, tupl
         return NOTHING, ()
     network = plan.network_of(node.name)
     more = tuple(str(each) for each in listed if network.is_part(each))
-    found = policy.only(found, policy.exactly(listed))
-    return (policy.aside(found) if more else found), more
+    found = found.only(policy.exactly(listed))
+    return (found.aside() if more else found), more
