@@ -186,7 +186,7 @@ def run(folder: Path, planned: Job | None = None, drops: int = 0, **rows: list[d
         **rows,
     }
     (folder / "tables").mkdir(parents=True)
-    for name in FILLED:
+    for name in dict.fromkeys((*FILLED, *rows)):
         made = pa.Table.from_pylist(list(given[name]), TABLES[name].arrow)
         pq.write_table(made, folder / "tables" / f"{name}.parquet")
     planned = planned or job()

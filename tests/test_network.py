@@ -94,7 +94,6 @@ class TestChanged:
         assert said["down"]["routes"] == []
         assert not said["down_reach"]
         assert said["restored"] == []
-        assert said["digest_changed"]
         assert said["after"] == {"IPv4": True, "IPv6": True}
         assert said["up"]["routes"] == ["default/0 via 10.0.0.1", "default/0 via 2001:db8::1"]
         assert "2001:db8::/127" in [address for _, address in said["up"]["addresses"]]

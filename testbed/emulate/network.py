@@ -78,6 +78,10 @@ class Network(Servers):
         """The kernel's number of an interface in its node's namespace."""
         return self._indexes[node][interface]
 
+    def names(self, node: str) -> dict[int, str]:
+        """The name of each of a node's interfaces, by the kernel's number."""
+        return {index: name for name, index in self._indexes[node].items()}
+
     def build(self) -> None:
         """Make every node and link of the job.
 
@@ -318,14 +322,6 @@ class Network(Servers):
                 "draining": self.draining() if node.role == "steering" else [],
             }
         return state
-
-    def routes(self) -> str:
-        """A digest of every node's forwarding table; it stops changing when routing has converged."""
-        digest = hashlib.sha256()
-        for node in self.job.nodes:
-            for body in sorted(rtnetlink.routes(self._sockets[node.name], ipv6=_has_ipv6(node))):
-                digest.update(body)
-        return digest.hexdigest()
 
     def counters(self) -> Iterator[tuple[str, str, str, dict[str, int]]]:
         """(link, node, interface, counters) of what leaves every shaped interface."""

@@ -12,7 +12,7 @@ from typing import Any
 from testbed.job import Job, Session
 
 Row = dict[str, Any]
-NAMES = ("events", "requests", "playback", "links", "traffic", "fill")
+NAMES = ("events", "requests", "playback", "links", "traffic", "fill", "routes")
 QOE_SWITCHING, QOE_REBUFFERING = 1.0, 3000.0  # λ; μ and μs in kbit/s
 _HOUR_NS = 3600 * 10**9
 

@@ -143,6 +143,17 @@ TABLES: dict[str, Table] = {
         med=(pa.uint32(), "multi-exit discriminator"),
         communities=(pa.list_(_TEXT), "communities 64501:100, no-export, and large ones 64501:1:2"),
     )),
+    "routes": Table("a change of one node's forwarding table (the main one)", _columns(
+        t_ns=_T,
+        node=(_TEXT, "node whose table it is"),
+        prefix=(_TEXT, "prefix, of either family"),
+        change=(_TEXT, "present (when the network was built), added, changed or removed"),
+        kind=(_TEXT, "unicast, or what becomes of packets: blackhole, unreachable, prohibit"),
+        via=(pa.list_(_TEXT), "gateways, several for ECMP; an empty one: the prefix is on the link itself"),
+        link=(pa.list_(_TEXT), "links, one for each gateway; lo for the node itself"),
+        protocol=(_TEXT, "who set it: kernel, static, bird, bgp, ospf, …"),
+        metric=(pa.uint32(), "of several routes to a prefix the least is used"),
+    )),
     "dns": Table("one DNS query over UDP and its answer", _columns(
         t_ns=_T,
         node=(_TEXT, "node that asks"),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.job import Job
-from testbed.measure import dns, packet_table, records, served, steering
+from testbed.measure import dns, forwarding, packet_table, records, served, steering
 from testbed.measure.addresses import Addresses
 from testbed.measure.bgp import bgp
 from testbed.measure.connections import Connections, Keyed, keyed
@@ -96,6 +96,7 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     step()
 
     written = records.read(run / "events.jsonl", t0_unix_ns)
+    forwarding.name_links(written.rows["routes"], job)
     for name in records.NAMES:
         rows[name] = _save_rows(folder, name, written.rows[name], "t_ns")
     logged = served.served(run / "logs", t0_unix_ns, nodes)

@@ -1,9 +1,10 @@
-"""What happened is appended to the run's `events.jsonl`, one line and one system call at a time."""
+"""What happened is appended to the run's `events.jsonl`, rows of one time by one system call."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -15,8 +16,14 @@ class Records:
 
     def write(self, table: str, unix_ns: int, **columns: Any) -> None:
         """Append one row of `table`."""
-        row = {"table": table, "unix_ns": unix_ns, **columns}
-        os.write(self._descriptor, json.dumps(row, separators=(",", ":")).encode() + b"\n")
+        self.write_rows(table, unix_ns, [columns])
+
+    def write_rows(self, table: str, unix_ns: int, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows of one time, with one system call."""
+        common = {"table": table, "unix_ns": unix_ns}
+        lines = [json.dumps(common | row, separators=(",", ":")) + "\n" for row in rows]
+        if lines:
+            os.write(self._descriptor, "".join(lines).encode())
 
     def close(self) -> None:
         """Close the file."""
