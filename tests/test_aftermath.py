@@ -4,15 +4,12 @@ import dataclasses
 import json
 
 import made
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from testbed import aftermath, registry
 from testbed.cli import app
 from testbed.job import Fault
-from testbed.measure.schema import TABLES
 from testbed.measure.tables import Tables
 from testbed.report import aftermath as drawing
 from testbed.report import story
@@ -22,7 +19,6 @@ OCA, OTHER, HOME = "10.0.0.6", "10.0.0.7", "10.0.0.13"
 LINK = "oca-n1--north.core"
 FIN, RST = 1, 4
 ADDRESSES = {"oca-n1": OCA, "oca-x1": OTHER, "north.homes.1": HOME}
-OTHERS = ("bgp", "steering", "flows", "hops")  # tables that made.run leaves out
 
 
 def packet(t_s, link=LINK, node="oca-n1", **given):
@@ -55,11 +51,7 @@ def told(tmp_path):
             for node in planned.nodes
         ]
         given = {"requests": [], "playback": [], "packets": []} | rows
-        others = {name: given.pop(name) for name in OTHERS if name in given}
         run = made.run(tmp_path / "run", dataclasses.replace(planned, nodes=tuple(nodes)), **given)
-        for name, made_of in others.items():
-            table = pa.Table.from_pylist(made_of, TABLES[name].arrow)
-            pq.write_table(table, run / "tables" / f"{name}.parquet")
         found = aftermath.explain(Tables(run))
         assert [step.t_ns for step in found[0].steps] == sorted(step.t_ns for step in found[0].steps)
         return [
@@ -133,34 +125,31 @@ def test_bgp_is_told_by_router_and_peer_while_struck_and_after(told):
     ]
 
 
-def test_forwarding_changes_where_packets_take_another_link_and_changes_back(told):
-    def sent(t_s, link, dst=HOME):
-        return packet(t_s, link, "north.core", interface=link.partition("--")[0], dst=dst)
-
+def test_forwarding_changes_in_the_kernels_tables_and_packets_show_it(told):
     a, b = "north.homes.1--north.core", "north.homes.2--north.core"
-    packets = [
-        sent(1, a),
-        sent(9, a),
-        sent(9.5, b, OTHER),
-        sent(12, b),
-        sent(13, b),
-        sent(22, a),
-        sent(23, b, OTHER),
+
+    def route(t_s, change, link, prefix="10.0.0.13/32"):
+        return {
+            "t_ns": round(t_s * S), "node": "north.core", "prefix": prefix, "change": change,
+            "kind": "unicast", "via": ["10.9.9.9"], "link": [link], "protocol": "bird", "metric": 0,
+        }  # fmt: skip
+
+    def sent(t_s, link):
+        return packet(t_s, link, "north.core", interface=link.partition("--")[0], dst=HOME)
+
+    routes = [
+        route(-5, "present", a),
+        route(11, "removed", a),
+        route(11, "added", b),
+        route(12, "removed", b),
+        route(25, "added", a),
+        route(26, "added", a, "10.9.0.0/16"),
     ]
-    packets.sort(key=lambda row: row["interface"])
-    assert told("forwarding", packets=packets) == [
-        (
-            2,
-            "north.core",
-            f"sends what goes to north.homes.1 by {b}, no longer by {a}",
-            "north.core.north.homes.2#2",
-        ),
-        (
-            12,
-            "north.core",
-            f"sends what goes to north.homes.1 by {a}, no longer by {b}",
-            "north.core.north.homes.1#3",
-        ),
+    packets = [sent(9, a), sent(26, a), sent(11.5, b), sent(13, b)]
+    assert told("forwarding", packets=packets, routes=routes) == [
+        (1, "north.core", f"forwards {HOME}/32 by {b}, no longer by {a}", "north.core.north.homes.2#1"),
+        (2, "north.core", f"forwards {HOME}/32 nowhere, no longer by {b}", ""),
+        (15, "north.core", f"forwards {HOME}/32 and 1 more by {a}", "north.core.north.homes.1#2"),
     ]
 
 

@@ -1,53 +1,52 @@
-"""Packets to a place leave a node by another link than before: its forwarding has changed."""
+"""Routers come to forward by other links than before, or no longer at all: their tables have changed."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from ipaddress import ip_address
 
-from testbed.aftermath import Stage, Step, Struck
-
-_BEFORE_NS = 20_000_000_000
-# Where each node sends what goes to an address; of a link's two ends the sender may be the other one.
-# $1 from, $2 when ways may change, $3 until, $4 the routers.
-_CHANGES = """
-    with sent as (
-        select t_ns, dst, link, case
-            when direction = 'out' then node
-            when split_part(link, '--', 1) = node then split_part(link, '--', 2)
-            else split_part(link, '--', 1) end as sender
-        from packets where t_ns >= $1 and t_ns < $3 and flow_id is not null
-    ), ways as (
-        select sender, dst, link, min(t_ns) filter (t_ns >= $2) as first,
-               count(*) filter (t_ns < $2) as before
-        from sent group by all
-    ), moved as (
-        select sender, dst, list(link order by link) filter (before > 0) as old
-        from ways group by all having bool_or(before > 0)
-    ) select sender, any_value(old), link, min(first), max(first), count(*), arg_min(dst, first)
-    from ways join moved using (sender, dst) where before = 0 and list_contains($4, sender)
-    group by sender, link order by min(first), sender, link
-"""
+from testbed.aftermath import Sight, Stage, Step, Struck
+from testbed.measure.forwarding import Forwarding as Tables
+from testbed.measure.forwarding import Route
 
 
 class Forwarding(Stage):
-    """The first packet that a router sends by a way it did not use before."""
+    """What each router forwards by another link than before, from its kernel's table."""
 
     kind = "forwarding"
 
     def steps(self, struck: Struck) -> Iterator[Step]:
-        """One for each router and new link, with how many destinations moved: away, and back again."""
-        yield from self._moved(struck, struck.at_ns - _BEFORE_NS, struck.at_ns, struck.ended_ns)
-        yield from self._moved(struck, struck.at_ns, struck.ended_ns, struck.until_ns)
+        """One for each router and pair of links, while it is struck and after: what moved first."""
+        tables = Tables(struck.tables)
+        routers = {node.name for node in struck.job.nodes if node.forwards}
+        for since_ns, until_ns in ((struck.at_ns, struck.ended_ns), (struck.ended_ns, struck.until_ns)):
+            moved: dict[tuple[str, str, str], list[tuple[int, Route]]] = defaultdict(list)
+            for t_ns, node, before, after in tables.changes(since_ns, until_ns):
+                old, new = _links(before), _links(after)
+                route = after or before
+                if node in routers and old != new and route is not None:
+                    moved[node, old, new].append((t_ns, route))
+            for (node, old, new), routes in moved.items():
+                first_ns, last_ns, first = routes[0][0], routes[-1][0], routes[0][1]
+                more = f" and {len(routes) - 1} more" if len(routes) > 1 else ""
+                by = f"by {new}" if new else "nowhere"
+                what = f"forwards {first.prefix}{more} {by}{f', no longer by {old}' if old else ''}"
+                yield Step(
+                    self.kind, first_ns, node, what, _shown(struck, routes, new), len(routes),
+                    last_ns if last_ns > first_ns else None,
+                )  # fmt: skip
 
-    def _moved(self, struck: Struck, since_ns: int, now_ns: int, until_ns: int) -> Iterator[Step]:
-        routers = [node.name for node in struck.job.nodes if node.forwards]
-        for sender, links, link, first_ns, last_ns, count, dst in struck.tables.sql(
-            _CHANGES, since_ns, now_ns, until_ns, routers
-        ):
-            to = struck.names.get(dst, dst)
-            more = f" and {count - 1} more" if count > 1 else ""
-            what = f"sends what goes to {to}{more} by {link}, no longer by {', '.join(links)}"
-            sight = struck.sights("t_ns = ? and link = ? and dst = ?", first_ns, link, dst)
-            yield Step(
-                self.kind, first_ns, sender, what, sight, count, last_ns if last_ns > first_ns else None
-            )
+
+def _links(route: Route | None) -> str:
+    """The links that a router forwards by; none if it drops what it gets."""
+    return ", ".join(route.link) if route and route.kind == "unicast" else ""
+
+
+def _shown(struck: Struck, routes: list[tuple[int, Route]], links: str) -> tuple[Sight, ...]:
+    """The first packet that one of the links carries to one of the prefixes from then on."""
+    since_ns, _ = routes[0]
+    prefixes = [route.prefix for _, route in routes]
+    places = [text for text in struck.names if any(ip_address(text) in prefix for prefix in prefixes)]
+    where = "t_ns >= ? and list_contains(?, link) and list_contains(?, dst)"
+    return struck.sights(where, since_ns, links.split(", "), places) if links else ()

@@ -70,9 +70,26 @@ class Forwarding:
                 return found
         return None
 
+    def changes(self, since_ns: int, until_ns: int) -> Iterator[tuple[int, str, Route | None, Route | None]]:
+        """What each node forwarded a prefix by before and after a moment, from `since_ns` up to `until_ns`.
+
+        In the order of time; what comes to nothing within one instant is left out.
+        """
+        found = []
+        for node, prefixes in self._history.items():
+            for prefix, metrics in prefixes.items():
+                moments = {
+                    t_ns for each in metrics.values() for t_ns, _ in each if since_ns <= t_ns < until_ns
+                }
+                for t_ns in moments:
+                    before, after = (self.route(node, prefix, at) for at in (t_ns - 1, t_ns))
+                    if _way(before) != _way(after):
+                        found.append((t_ns, node, before, after))
+        return iter(sorted(found, key=lambda each: (each[0], each[1], _order(each[2] or each[3]))))
+
     def table(self, node: str, at_ns: int) -> Iterator[Route]:
         """All that a node had, by prefix."""
-        for prefix in sorted(self._history.get(node, {}), key=lambda each: (each.version, each)):
+        for prefix in sorted(self._history.get(node, {}), key=_by_number):
             if (found := self.route(node, prefix, at_ns)) is not None:
                 yield found
 
@@ -83,6 +100,19 @@ class Forwarding:
             if (found := self.route(node, prefix, at_ns)) is not None:
                 return found
         return None
+
+
+def _way(route: Route | None) -> tuple[object, ...] | None:
+    return route and (route.kind, route.via, route.link)
+
+
+def _by_number(prefix: Network) -> tuple[int, bytes, int]:
+    return prefix.version, prefix.network_address.packed, prefix.prefixlen
+
+
+def _order(route: Route | None) -> tuple[int, bytes, int]:
+    assert route is not None
+    return _by_number(route.prefix)
 
 
 def address_of(job: Job, name: str, *, ipv6: bool) -> Address:
