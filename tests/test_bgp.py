@@ -8,7 +8,7 @@ from captures import ACK, FIN, MS, SYN, Network, tcp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.measure.bgp import messages, parsed
+from testbed.measure.bgp import Agreed, messages, parsed
 from testbed.measure.tables import Tables, write
 
 
@@ -16,8 +16,10 @@ def message(kind, body=b""):
     return b"\xff" * 16 + struct.pack(">HB", 19 + len(body), kind) + body
 
 
-def opened(asn, wide=True):
+def opened(asn, wide=True, many=0):
     capabilities = bytes([65, 4]) + asn.to_bytes(4) if wide else bytes([2, 0])
+    if many:  # 1: receives several paths to a prefix, 2: sends them
+        capabilities += bytes([69, 4, 0, 1, 1, many])
     options = bytes([2, len(capabilities)]) + capabilities
     return message(1, struct.pack(">BHHIB", 4, min(asn, 23456), 90, 1, len(options)) + options)
 
@@ -49,11 +51,16 @@ class TestUpdates:
     def test_every_prefix_is_a_row(self):
         attributes = attribute(2, path(64501, 4_200_000_001)) + HOP + attribute(4, (50).to_bytes(4))
         attributes += attribute(8, struct.pack(">III", 64501 << 16 | 100, 0xFFFFFF01, 0xFFFF029A))
-        attributes += attribute(32, struct.pack(">III", 64501, 1, 2))
+        attributes += attribute(32, struct.pack(">III", 64501, 1, 2)) + attribute(1, b"\0")
+        attributes += attribute(5, (300).to_bytes(4)) + attribute(6, b"") + attribute(9, bytes([10, 0, 0, 7]))
+        attributes += attribute(7, (64501).to_bytes(4) + bytes([10, 0, 0, 9]))
+        attributes += attribute(10, bytes([10, 0, 0, 1, 10, 0, 0, 2])) + attribute(16, bytes(range(8)))
         rows = parsed(2, update(["10.9.0.0/16"], attributes, ["10.1.0.0/17", "0.0.0.0/0"]))
         common = {
             "kind": "announce", "next_hop": "10.0.9.1", "as_path": "64501 4200000001", "med": 50,
-            "communities": ["64501:100", "no-export", "blackhole", "64501:1:2"],
+            "communities": ["64501:100", "no-export", "blackhole", "64501:1:2", "0x0001020304050607"],
+            "origin": "igp", "local_pref": 300, "originator": "10.0.0.7",
+            "clusters": ["10.0.0.1", "10.0.0.2"], "atomic_aggregate": True, "aggregator": "64501 10.0.0.9",
         }  # fmt: skip
         assert rows == [
             {"kind": "withdraw", "prefix": "10.9.0.0/16"},
@@ -87,15 +94,40 @@ class TestUpdates:
         ],
     )
     def test_paths(self, wide, attributes, wanted):
-        (row,) = parsed(2, update(attributes=attributes + HOP, announced=["10.0.0.0/8"]), wide)
+        (row,) = parsed(2, update(attributes=attributes + HOP, announced=["10.0.0.0/8"]), Agreed(wide))
         assert row["as_path"] == wanted
 
     def test_an_update_without_routes_ends_a_rib(self):
         assert parsed(2, update()) == [{"kind": "end-of-rib"}]
 
-    @given(st.binary(max_size=80), st.booleans())
-    def test_garbage_never_crashes(self, body, wide):
-        assert all("kind" in row for row in parsed(2, body, wide))
+    def test_of_several_paths_each_has_its_number(self):
+        routes = struct.pack(">I", 7) + prefix("10.1.0.0/16") + struct.pack(">I", 8) + prefix("10.1.0.0/16")
+        gone = struct.pack(">I", 9) + prefix("10.1.0.0/16")
+        attributes = attribute(2, path(64501)) + HOP
+        body = struct.pack(">H", len(gone)) + gone + struct.pack(">H", len(attributes)) + attributes + routes
+        rows = parsed(2, body, Agreed(many_paths=frozenset([4])))
+        found = [(row["kind"], row["prefix"], row["path_id"]) for row in rows]
+        assert found == [
+            (kind, "10.1.0.0/16", n) for kind, n in (("withdraw", 9), ("announce", 7), ("announce", 8))
+        ]
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (bytes([4, 0]), "hold timer expired"),
+            (bytes([6, 2]), "cease: administrative shutdown"),
+            (bytes([6, 99]), "cease: 99"),
+            (bytes([3, 11]), "UPDATE message (11)"),
+            (b"", None),
+        ],
+    )
+    def test_a_notification_says_why(self, body, reason):
+        assert parsed(3, body) == [{"kind": "notification", "reason": reason}]
+
+    @given(st.integers(1, 5), st.binary(max_size=80), st.booleans(), st.booleans())
+    def test_garbage_never_crashes(self, kind, body, wide, many):
+        agreed = Agreed(wide, frozenset([4, 16]) if many else frozenset())
+        assert all("kind" in row for row in parsed(kind, body, agreed))
 
 
 class TestStreams:
@@ -174,6 +206,22 @@ def test_both_opens_decide_how_wide_as_numbers_are(tmp_path, first, second):
     net.send(1, "r1 c1", tcp(179, 5000, 500, 100, ACK, opened(64502, second)))
     write(net.write(tmp_path, snap=65535))
     assert Tables(tmp_path).sql("select as_path from bgp where kind = 'announce'") == [("64501 64510",)]
+
+
+@pytest.mark.parametrize(("sends", "receives", "wanted"), [(2, 1, [5]), (3, 3, [5]), (1, 1, []), (2, 0, [])])
+def test_several_paths_are_read_where_one_end_sends_and_the_other_receives_them(
+    tmp_path, sends, receives, wanted
+):
+    net = Network()
+    attributes = attribute(2, path(64501)) + HOP
+    number = struct.pack(">I", 5) if wanted else b""
+    routes = struct.pack(">HH", 0, len(attributes)) + attributes + number + prefix("10.1.0.0/16")
+    data = opened(64501, many=sends) + message(2, routes)
+    net.send(0, "c1 r1", tcp(5000, 179, 100, 500, ACK, data))
+    net.send(1, "r1 c1", tcp(179, 5000, 500, 100, ACK, opened(64502, many=receives)))
+    write(net.write(tmp_path, snap=65535))
+    (row,) = Tables(tmp_path).sql("select prefix, path_id from bgp where kind = 'announce'")
+    assert row == ("10.1.0.0/16", *(wanted or [None]))
 
 
 def test_scapy_builds_what_we_read():

@@ -8,7 +8,7 @@ from testbed.aftermath import Stage, Step, Struck
 
 _TOLD = """
     select node, peer, kind, min(t_ns), max(t_ns), count(distinct coalesce(prefix, '')),
-           arg_min(prefix, t_ns), arg_min(as_path, t_ns)
+           arg_min(prefix, t_ns), arg_min(as_path, t_ns), arg_min(reason, t_ns)
     from bgp
     where t_ns >= ? and t_ns <= ? and kind in ('closed', 'notification', 'withdraw', 'announce', 'open')
     group by node, peer, kind, t_ns >= ? order by min(t_ns), node, peer, kind
@@ -23,14 +23,14 @@ class Bgp(Stage):
 
     def steps(self, struck: Struck) -> Iterator[Step]:
         """One for each kind of message between two routers: the first while it is struck, and after."""
-        for node, peer, kind, first_ns, last_ns, prefixes, prefix, path in struck.tables.sql(
+        for node, peer, kind, first_ns, last_ns, prefixes, prefix, path, reason in struck.tables.sql(
             _TOLD, struck.at_ns, struck.until_ns, struck.ended_ns
         ):
             here, there = struck.names.get(node, node), struck.names.get(peer, peer)
             if kind == "closed":
                 what = f"the session with {there} is closed"
             elif kind == "notification":
-                what = f"{there} ends the session (NOTIFICATION)"
+                what = f"{there} ends the session: {reason or 'NOTIFICATION'}"
             elif kind == "open":
                 what = f"{there} opens a session"
             elif kind == "withdraw":

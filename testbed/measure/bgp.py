@@ -1,8 +1,9 @@
 """BGP is read off the wire: each session's byte stream is put together and parsed.
 
 Messages as in RFC 4271, 4-octet AS numbers (RFC 6793) where both OPENs offer them, communities
-(RFC 1997), large communities (RFC 8092), IPv6 routes (RFC 4760). A row's time is when the last
-byte of its message reached the receiver.
+(RFC 1997), large ones (RFC 8092) and extended ones (RFC 4360), route reflection (RFC 4456), IPv6 routes
+(RFC 4760), several paths to a prefix (RFC 7911) where one OPEN offers to send and the other to receive
+them. A row's time is when the last byte of its message reached the receiver.
 """
 
 from __future__ import annotations
@@ -25,19 +26,24 @@ PORT = 179
 MARKER = b"\xff" * 16
 HEADER, LONGEST = 19, 65535  # RFC 8654 extends messages beyond 4096 bytes
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
-AS_PATH, NEXT_HOP, MED, COMMUNITIES, MP_REACH, MP_UNREACH, AS4_PATH, LARGE_COMMUNITIES = (
-    2,
-    3,
-    4,
-    8,
-    14,
-    15,
-    17,
-    32,
-)
+ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, ATOMIC_AGGREGATE, AGGREGATOR = 1, 2, 3, 4, 5, 6, 7
+COMMUNITIES, ORIGINATOR_ID, CLUSTER_LIST, MP_REACH, MP_UNREACH = 8, 9, 10, 14, 15
+EXTENDED_COMMUNITIES, AS4_PATH, LARGE_COMMUNITIES = 16, 17, 32
 AS_SET = 1
-CAPABILITIES, FOUR_OCTETS = 2, 65
+CAPABILITIES, FOUR_OCTETS, ADD_PATH = 2, 65, 69
+ADD_PATH_RECEIVE, ADD_PATH_SEND = 1, 2
+ORIGINS = {0: "igp", 1: "egp", 2: "incomplete"}
 _NAMES = {high << 16 | low: name for name, (high, low) in WELL_KNOWN.items()}
+# Of NOTIFICATION: RFC 4271, section 4.5; RFC 4486, 8538 and 9384 for Cease.
+ERRORS = {
+    1: "message header", 2: "OPEN message", 3: "UPDATE message", 4: "hold timer expired",
+    5: "finite state machine", 6: "cease",
+}  # fmt: skip
+CEASES = {
+    1: "maximum number of prefixes reached", 2: "administrative shutdown", 3: "peer de-configured",
+    4: "administrative reset", 5: "connection rejected", 6: "other configuration change",
+    7: "connection collision resolution", 8: "out of resources", 9: "hard reset", 10: "BFD down",
+}  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -55,13 +61,13 @@ def bgp(captures: list[tuple[Point, Packets]], addresses: Addresses, nodes: dict
     """The rows of all BGP sessions; each session is read at the capture next to the receiver."""
     rows = []
     streams = _streams(captures, addresses, nodes)
-    wide = {key: _offers_four_octets(stream) for key, stream in streams.items()}
+    offers = {key: _offers(stream) for key, stream in streams.items()}
     for (flow, src, dst), stream in streams.items():
-        four_octets = wide[flow, src, dst] and wide.get((flow, dst, src), True)
+        agreed = offers[flow, src, dst].to(offers.get((flow, dst, src), _Offers()))
         ends: Row = {"node": nodes.get(addresses.texts[dst], addresses.texts[dst]),
                 "peer": nodes.get(addresses.texts[src], addresses.texts[src])}  # fmt: skip
         for t_ns, kind, body in messages(stream.segments, stream.syn):
-            rows += [ends | {"t_ns": t_ns} | row for row in parsed(kind, body, four_octets)]
+            rows += [ends | {"t_ns": t_ns} | row for row in parsed(kind, body, agreed)]
         if stream.closed_ns is not None:
             rows.append(ends | {"t_ns": stream.closed_ns, "kind": "closed"})
     return rows
@@ -137,23 +143,38 @@ def _runs(segments: list[tuple[int, int, bytes]], syn: int | None) -> Iterator[l
     yield run
 
 
-def parsed(kind: int, body: bytes, four_octets: bool = True) -> list[Row]:
+@dataclass(frozen=True)
+class Agreed:
+    """What both ends of a session can do in one direction."""
+
+    four_octets: bool = True
+    many_paths: frozenset[int] = frozenset()  # bytes of an address of the families with path identifiers
+
+
+def parsed(kind: int, body: bytes, agreed: Agreed = Agreed()) -> list[Row]:
     """The rows of one message; one that is malformed gives none."""
     if kind == UPDATE:
         try:
-            return _update(body, 4 if four_octets else 2)
+            return _update(body, agreed)
         except (IndexError, ValueError, struct.error):
             return []
-    names = {
-        OPEN: "open",
-        NOTIFICATION: "notification",
-        KEEPALIVE: "keepalive",
-        ROUTE_REFRESH: "route-refresh",
-    }
-    return [{"kind": names[kind]}]
+    if kind == NOTIFICATION:
+        return [{"kind": "notification", "reason": _reason(body)}]
+    return [{"kind": {OPEN: "open", KEEPALIVE: "keepalive", ROUTE_REFRESH: "route-refresh"}[kind]}]
 
 
-def _update(body: bytes, width: int) -> list[Row]:
+def _reason(body: bytes) -> str | None:
+    """The error of a NOTIFICATION in words, or by its numbers."""
+    if len(body) < 2:
+        return None
+    code, subcode = body[:2]
+    name = ERRORS.get(code, f"error {code}")
+    if code == 6:
+        return f"{name}: {CEASES.get(subcode, subcode)}"
+    return f"{name} ({subcode})" if subcode else name
+
+
+def _update(body: bytes, agreed: Agreed) -> list[Row]:
     """The rows of an UPDATE: one for each prefix withdrawn or announced; none at all ends a RIB."""
     (withdrawn_length,) = struct.unpack_from(">H", body)
     withdrawn = body[2 : 2 + withdrawn_length]
@@ -162,20 +183,21 @@ def _update(body: bytes, width: int) -> list[Row]:
     if middle + attributes_length > len(body):
         raise ValueError("attributes go beyond the message")
     attributes = dict(_attributes(body[middle : middle + attributes_length]))
-    rows: list[Row] = [{"kind": "withdraw", "prefix": prefix} for prefix in _prefixes(withdrawn, 4)]
+    rows: list[Row] = [{"kind": "withdraw", **each} for each in _prefixes(withdrawn, 4, agreed)]
     if MP_UNREACH in attributes:
         routes = attributes[MP_UNREACH]
-        rows += [{"kind": "withdraw", "prefix": prefix} for prefix in _prefixes(routes[3:], _family(routes))]
-    common = _described(attributes, width)
-    if announced := list(_prefixes(body[middle + attributes_length :], 4)):
+        rows += [{"kind": "withdraw", **each} for each in _prefixes(routes[3:], _family(routes), agreed)]
+    common = {"kind": "announce"} | _described(attributes, 4 if agreed.four_octets else 2)
+    if announced := list(_prefixes(body[middle + attributes_length :], 4, agreed)):
         hop = str(ipaddress.ip_address(attributes[NEXT_HOP])) if NEXT_HOP in attributes else None
-        rows += [{"kind": "announce", "prefix": prefix, "next_hop": hop} | common for prefix in announced]
+        rows += [common | {"next_hop": hop, **each} for each in announced]
     if MP_REACH in attributes:
         routes = attributes[MP_REACH]
         size = _family(routes)
         hop = str(ipaddress.ip_address(routes[4 : 4 + size]))  # a link-local one may follow
-        announced = list(_prefixes(routes[5 + routes[3] :], size))
-        rows += [{"kind": "announce", "prefix": prefix, "next_hop": hop} | common for prefix in announced]
+        rows += [
+            common | {"next_hop": hop, **each} for each in _prefixes(routes[5 + routes[3] :], size, agreed)
+        ]
     return rows or [{"kind": "end-of-rib"}]
 
 
@@ -193,7 +215,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _described(attributes: dict[int, bytes], width: int) -> Row:
-    """Path, MED and communities as text and numbers."""
+    """The attributes as text and numbers; what is not there is None, or an empty list."""
     path = _path(attributes.get(AS_PATH, b""), width)
     if width == 2 and AS4_PATH in attributes:  # RFC 6793, section 4.2.3: the old path leads the new one
         new = _path(attributes[AS4_PATH], 4)
@@ -203,11 +225,36 @@ def _described(attributes: dict[int, bytes], width: int) -> Row:
         for (value,) in struct.iter_unpack(">I", attributes.get(COMMUNITIES, b""))
     ]
     large = struct.iter_unpack(">III", attributes.get(LARGE_COMMUNITIES, b""))
+    extended = struct.iter_unpack(">8s", attributes.get(EXTENDED_COMMUNITIES, b""))
     return {
         "as_path": " ".join(path),
-        "med": int.from_bytes(attributes[MED]) if MED in attributes else None,
-        "communities": communities + [":".join(map(str, each)) for each in large],
+        "origin": ORIGINS.get(attributes[ORIGIN][0]) if ORIGIN in attributes else None,
+        "med": _number(attributes, MED),
+        "local_pref": _number(attributes, LOCAL_PREF),
+        "communities": communities
+        + [":".join(map(str, each)) for each in large]
+        + [f"0x{each.hex()}" for (each,) in extended],
+        "originator": str(ipaddress.IPv4Address(attributes[ORIGINATOR_ID]))
+        if ORIGINATOR_ID in attributes
+        else None,
+        "clusters": list(_routers(attributes.get(CLUSTER_LIST, b""))),
+        "atomic_aggregate": ATOMIC_AGGREGATE in attributes,
+        "aggregator": _aggregator(attributes[AGGREGATOR]) if AGGREGATOR in attributes else None,
     }
+
+
+def _number(attributes: dict[int, bytes], code: int) -> int | None:
+    return int.from_bytes(attributes[code]) if code in attributes else None
+
+
+def _routers(data: bytes) -> Iterator[str]:
+    """Router ids, one after the other."""
+    return (str(ipaddress.IPv4Address(each)) for (each,) in struct.iter_unpack(">4s", data))
+
+
+def _aggregator(value: bytes) -> str:
+    """The AS and the router that put routes together: 64501 10.0.0.1."""
+    return f"{int.from_bytes(value[:-4])} {ipaddress.IPv4Address(value[-4:])}"
 
 
 def _path(data: bytes, width: int) -> list[str]:
@@ -237,32 +284,62 @@ def _family(routes: bytes) -> int:
     return 4 if family == 1 else 16
 
 
-def _prefixes(data: bytes, size: int) -> Iterator[str]:
+def _prefixes(data: bytes, size: int, agreed: Agreed) -> Iterator[Row]:
+    """The prefixes one after the other, with their path identifiers where there are any."""
     at = 0
     while at < len(data):
+        row: Row = {}
+        if size in agreed.many_paths:
+            row = {"path_id": int.from_bytes(data[at : at + 4])}
+            at += 4
         bits = data[at]
         octets = (bits + 7) // 8
         if bits > 8 * size or at + 1 + octets > len(data):
             raise ValueError("a prefix goes beyond its field")
         address = data[at + 1 : at + 1 + octets].ljust(size, b"\0")
-        yield f"{ipaddress.ip_address(address)}/{bits}"
+        yield {"prefix": f"{ipaddress.ip_address(address)}/{bits}"} | row
         at += 1 + octets
 
 
-def _offers_four_octets(stream: _Stream) -> bool:
-    """Whether the OPEN in a stream has the capability; taken for granted where no OPEN was seen."""
+@dataclass(frozen=True)
+class _Offers:
+    """What an end of a session says it can do; an end whose OPEN was not seen, what most can."""
+
+    four_octets: bool = True
+    sends: frozenset[int] = frozenset()  # several paths, by the bytes of an address
+    receives: frozenset[int] = frozenset()
+
+    def to(self, other: _Offers) -> Agreed:
+        """What this end may send the other."""
+        return Agreed(self.four_octets and other.four_octets, self.sends & other.receives)
+
+
+def _offers(stream: _Stream) -> _Offers:
     for _, kind, body in messages(stream.segments, stream.syn):
         if kind == OPEN:
-            return any(code == FOUR_OCTETS for code in _capabilities(body))
-    return True
+            capabilities = list(_capabilities(body))
+            modes = {
+                (4 if family == 1 else 16): mode
+                for code, value in capabilities
+                if code == ADD_PATH
+                for family, service, mode in struct.iter_unpack(">HBB", value[: len(value) // 4 * 4])
+                if family in (1, 2) and service == 1
+            }
+            return _Offers(
+                any(code == FOUR_OCTETS for code, _ in capabilities),
+                frozenset(size for size, mode in modes.items() if mode & ADD_PATH_SEND),
+                frozenset(size for size, mode in modes.items() if mode & ADD_PATH_RECEIVE),
+            )
+    return _Offers()
 
 
-def _capabilities(body: bytes) -> Iterator[int]:
+def _capabilities(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The capabilities of an OPEN: (code, value)."""
     options, at = body[10:], 0
     while at + 2 <= len(options):
         kind, length = options[at], options[at + 1]
         value, inside = options[at + 2 : at + 2 + length], 0
         while kind == CAPABILITIES and inside + 2 <= len(value):
-            yield value[inside]
+            yield value[inside], value[inside + 2 : inside + 2 + value[inside + 1]]
             inside += 2 + value[inside + 1]
         at += 2 + length

@@ -103,7 +103,7 @@ class Forwarding:
 
 
 def _way(route: Route | None) -> tuple[object, ...] | None:
-    return route and (route.kind, route.via, route.link)
+    return None if route is None else (route.kind, route.via, route.link)
 
 
 def _by_number(prefix: Network) -> tuple[int, bytes, int]:
