@@ -203,8 +203,29 @@ def watched(name: str, start_ns: int) -> Session:
     )  # fmt: skip
 
 
+def in_ipv6(job: Job) -> Job:
+    """The same network with an IPv6 address for every IPv4 one."""
+
+    def end(interface: Interface) -> Interface:
+        return dataclasses.replace(interface, address="", address6=_in_ipv6(interface.address))
+
+    nodes = (
+        dataclasses.replace(
+            node, address="", address6=_in_ipv6(node.address), interfaces=tuple(map(end, node.interfaces)),
+            loopbacks=tuple(map(_in_ipv6, node.loopbacks)),
+        )
+        for node in job.nodes
+    )  # fmt: skip
+    return dataclasses.replace(job, nodes=tuple(nodes))
+
+
+def _in_ipv6(own: str) -> str:
+    bare, slash, length = own.partition("/")
+    return f"2001:db8::{bare.replace('.', ':')}{slash}{length and int(length) + 96}" if bare else ""
+
+
 def address(job: Job, node: str) -> str:
-    return job.node(node).address
+    return job.node(node).address or job.node(node).address6
 
 
 class Network:
@@ -245,9 +266,12 @@ class Network:
                 out = self._mac(nodes[index - 1], "ix")
             if there == "ix":
                 into = self._mac(nodes[index + 2], "ix")
-            packet = ipv4(segment, src, dst, proto, ident=ident, ttl=64 - index)
+            if ":" in src:
+                packet, kind = ipv6(segment, src, dst, proto, hops=64 - index), 0x86DD
+            else:
+                packet, kind = ipv4(segment, src, dst, proto, ident=ident, ttl=64 - index), 0x0800
             at = EPOCH_NS + t_ns + index * hop_ns
-            self.seen[place.name].append((at, ethernet(packet, out.hex(), into.hex())))
+            self.seen[place.name].append((at, ethernet(packet, out.hex(), into.hex(), kind)))
 
     def _mac(self, node: str, peer: str) -> bytes:
         return next(

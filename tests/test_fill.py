@@ -127,6 +127,9 @@ def test_a_cold_cluster_fills_from_the_exchange_then_from_its_own_then_from_the_
            and node = 'oca-a' and dport = 443"""
     )
     assert 2_250_000 < wire < 2_250_000 * 1.02
+    # there is no IPv4 anywhere, and what reached its end is not lost
+    assert tables.sql("select distinct src like '%:%' from packets where src is not null") == [(True,)]
+    assert tables.scalar("select count(*) from hops where lost") == 0
     # whoever asked before it was there was sent on, and the miss has its name
     assert tables.sql("select distinct miss from steering where t_ns < 8e9 and place = 1") == [
         ("content miss",)

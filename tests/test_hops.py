@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from captures import ACK, EPOCH_NS, MS, Network, S, ethernet, ipv4, mac, network, tcp, udp
+from captures import ACK, EPOCH_NS, MS, Network, S, ethernet, in_ipv6, ipv4, mac, network, tcp, udp
 
 from testbed.job import Job
 from testbed.measure.tables import Tables, write
@@ -16,8 +16,9 @@ def crossed(net, folder, query=ROWS, **guest):
     return Tables(run).sql(query)
 
 
-def test_each_node_on_the_way_makes_one_hop(tmp_path):
-    net = Network()
+@pytest.mark.parametrize("job", [network(), in_ipv6(network())], ids=["IPv4", "IPv6"])
+def test_each_node_on_the_way_makes_one_hop(tmp_path, job):
+    net = Network(job)
     net.send(0, UP, tcp(4000, 443, 1, 1, ACK, b"x"), hop_ns=3 * MS)
     assert crossed(net, tmp_path) == [
         ("r1", "ix", "r1--ix", 0, 3 * MS, 3 * MS, False),

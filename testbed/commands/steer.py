@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from testbed import pipeline
+from testbed import pipeline, stats
 from testbed.commands import options
 from testbed.terminal import Format, answer, say, table
 from testbed.units import Duration, UnitError, show_duration
@@ -115,7 +115,7 @@ def _show(decision: Decision, asked: str) -> None:
     rows = [
         (
             choice.rank or "", choice.oca, told.get(choice.oca, ""), choice.why, choice.decided_by,
-            show_duration(choice.age_ns),
+            stats.milliseconds(choice.age_ns),
         )
         for choice in decision.choices
     ]  # fmt: skip

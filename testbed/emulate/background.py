@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from testbed import namespaces, registry
-from testbed.services.descriptors import open_many
 from testbed.services.records import Records
 from testbed.traffic import Flow, Traffic
 
@@ -24,7 +23,6 @@ FIRST_PORT = 20_000
 
 def run(config: dict[str, Any]) -> None:
     """Start each at its time and return when all are over."""
-    open_many()
     records = Records(config["events"])
     threads = []
     port = FIRST_PORT

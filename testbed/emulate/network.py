@@ -29,6 +29,10 @@ from testbed.job import Interface, Job, Link, Node, Shape
 _SIOCETHTOOL, _ETHTOOL_GLINK, _ETHTOOL_STXCSUM = 0x8946, 0x0A, 0x17
 _NEIGHBOURS = 1 << 17  # all namespaces share one table of each family, and its limits
 _FILES_A_NODE, _FILES_BESIDES = 2, 512  # of a node: its namespace and its socket
+# All that runs on the nodes inherits it. The usual 1,024 are fewer than a server's clients: who cannot accept
+# a connection for want of a descriptor is told at once that it waits still, and on the virtual clock, where
+# trying takes no time, would try for ever.
+_FILES_LEAST = 2**15
 _BRIDGE = rtnetlink.LOOPBACK + 1  # the number of a switch's bridge
 _TREE_POLL_S, _SETTLE_POLL_S = 1.0, 0.001
 _PATIENCE_S = 60.0
@@ -356,7 +360,7 @@ def _set(values: dict[str, str]) -> None:
 def _make_room(nodes: int) -> None:
     """Raise the limits that a network of so many nodes would meet."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _FILES_A_NODE * nodes + _FILES_BESIDES
+    needed = max(_FILES_LEAST, _FILES_A_NODE * nodes + _FILES_BESIDES)
     if needed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
     for family in ("ipv4", "ipv6"):

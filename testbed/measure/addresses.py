@@ -52,7 +52,10 @@ class Addresses:
         """For every number, whether its address is among the chosen."""
         return np.array([text in chosen for text in self.texts], np.bool_)
 
-    def not_unicast(self) -> npt.NDArray[np.bool_]:
-        """For every number, whether its address is multicast or the limited broadcast address."""
+    def not_forwarded(self) -> npt.NDArray[np.bool_]:
+        """For every number, whether no router forwards what goes there: a group, all, or link-local."""
         parsed = [ipaddress.ip_address(text) for text in self.texts]
-        return np.array([each.is_multicast or str(each) == "255.255.255.255" for each in parsed], np.bool_)
+        return np.array(
+            [each.is_multicast or each.is_link_local or str(each) == "255.255.255.255" for each in parsed],
+            np.bool_,
+        )

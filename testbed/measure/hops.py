@@ -17,7 +17,7 @@ import polars as pl
 from testbed.job import Job
 from testbed.measure.addresses import Addresses
 from testbed.measure.packets import Packets
-from testbed.measure.points import Point
+from testbed.measure.points import Point, own_addresses
 
 IN_FLIGHT_NS = 2_000_000_000  # a packet this close to the end of the captures may yet have come
 
@@ -27,23 +27,18 @@ def hops(
 ) -> Iterable[pl.DataFrame]:
     """The hops through each node, node by node; each frame is sorted by time.
 
-    Arrival and departure are the same packet if all agrees that no hop changes; among equal ones
-    the first that arrived is the first that left. A packet to one of the node's own addresses, to a
-    group, or without an IP header is no hop. One that never leaves is lost, unless it arrived in the
-    last two seconds before `end_ns`; its link is the one that its flow (or its destination) took
-    before, or else after. Where that is unknown the link is null, or, if not all the node's links
-    were captured, there is no row, for it may have left unseen.
+    Arrival and departure are the same packet if all agrees that no hop changes; among equal ones the
+    first that arrived is the first that left. A packet to one of the node's own addresses, to a group,
+    to a neighbour (link-local), or without an IP header is no hop. One that never leaves is lost, unless
+    it arrived in the last two seconds before `end_ns`; its link is the one that its flow (or its
+    destination) took before, or else after. Where that is unknown the link is null, or, if not all the
+    node's links were captured, there is no row, for it may have left unseen.
     """
     captured = {point.link for point, _ in captures}
-    groups = addresses.not_unicast()
+    groups = addresses.not_forwarded()
     for node in sorted({name for point, _ in captures for name in (point.node, point.peer)}):
         own = {each.link for each in job.node(node).interfaces}
-        local = {each.address.split("/")[0] for each in job.node(node).interfaces}
-        local |= {
-            job.node(node).address.split("/")[0],
-            *(each.split("/")[0] for each in job.node(node).loopbacks),
-        }
-        here = addresses.flags(local)
+        here = addresses.flags(own_addresses(job.node(node)))
         arrived, left = [], []
         for number, (point, packets) in enumerate(captures):
             if node not in (point.node, point.peer):

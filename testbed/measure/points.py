@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.job import Interface, Job, Window
+from testbed.job import Interface, Job, Node, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,13 @@ def points(job: Job) -> list[Point]:
             )
         )
     return sorted(found, key=lambda point: point.name)
+
+
+def own_addresses(node: Node) -> set[str]:
+    """Every address that a node answers to, of either family."""
+    ends = (address for each in node.interfaces for address in (each.address, each.address6))
+    held = (node.address, node.address6, *node.loopbacks, *ends)
+    return {address.split("/")[0] for address in held if address}
 
 
 def owners(job: Job) -> dict[str, str]:

@@ -28,8 +28,6 @@ def _kinds(topology: Topology) -> Iterator[Breach]:
     """What a topology cannot do without."""
     if not topology.networks and not topology.switches and not topology.hosts:
         yield Breach(("isps",), "there is no network", "write isps, or switches and hosts")
-    if topology.cdn and "ipv4" not in topology.families:
-        yield Breach(("families",), "the CDN's servers speak IPv4", "write families: [ipv4, ipv6]")
     if topology.ocas and not topology.cdn:
         what = "there are OCAs, but no CDN to tell clients of them"
         yield Breach(("ocas",), what, "describe it under cdn:, or delete ocas", on_key=True)

@@ -27,7 +27,9 @@ class Oca(Role):
         web = web_server(node, plan, Serving(spec.congestion, pacing_bps, spec.max_connections))
         # BGP is what steering goes by, not what the appliance forwards by: it has a default route
         routing = routed(node, plan)
-        resolver = plan.nodes[plan.network_of(node.name).resolver].address
+        # what it asks for itself goes by IPv4 where there is any
+        resolver = plan.nodes[plan.network_of(node.name).resolver]
+        own = node.address or node.address6
         agent = Process(
             name="agent",
             service="testbed.services.agent:run",
@@ -35,8 +37,9 @@ class Oca(Role):
             needs_routes=True,
             config={
                 "oca": node.name,
-                "address": node.address,
-                "resolver": resolver,
+                "address": own,
+                "family": 4 if node.address else 6,
+                "resolver": resolver.address or resolver.address6,
                 "ca": place(node, "ca.pem"),
                 "steering_host": f"steering.{cdn.zone}",
                 "report_ns": int(cdn.report),
@@ -47,7 +50,7 @@ class Oca(Role):
                 "titles": [title.name for title in plan.titles],
                 "content": place(node, "content"),
                 "seed": plan.authority.seed,
-                "health": {"address": node.address, "port": 443},
+                "health": {"address": own, "port": 443},
             },
         )
         fill = (_fill(agent, plan),) if plan.fill else ()
@@ -60,7 +63,7 @@ class Oca(Role):
 def _fill(agent: Process, plan: Blueprint) -> Process:
     """What fetches the titles of the manifest that are not on the box; it asks as the agent does."""
     assert plan.fill is not None
-    shared = ("oca", "content", "resolver", "ca", "steering_host", "seed")
+    shared = ("oca", "content", "family", "resolver", "ca", "steering_host", "seed")
     return Process(
         name="fill",
         service="testbed.services.fill:run",

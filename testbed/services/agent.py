@@ -8,6 +8,7 @@
     bird_socket       path of BIRD's control socket
     health            {"address", "port"}: the OCA is well if this accepts a connection
     resolver          address of the resolver
+    family            4 or 6: of the addresses that it asks for
     ca                path of the CA's certificate
     steering_host     name (or name:port) of the steering service
     report_ns         how often
@@ -86,7 +87,8 @@ class Load:
 
 def run(config: dict[str, Any]) -> None:
     """Report until stopped."""
-    stub = Stub(config["resolver"], random.Random(f"{config['seed']}:{config['oca']}"))
+    rng = random.Random(f"{config['seed']}:{config['oca']}")
+    stub = Stub(config["resolver"], rng, families=(config["family"],))
     load, grace = Load(config["health"]["port"]), Grace(Path(config["alone"]), config["grace_ns"])
     with Client(config["ca"], REPORT_TIMEOUT_NS, "testbed-agent") as client:
         due_ns = time.time_ns()

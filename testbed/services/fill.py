@@ -15,7 +15,7 @@ so bytes are on the wire and not on the disk. A title counts once all of its fil
     events            path of events.jsonl
     windows           [{"at_ns", "lasts_ns", "every_ns" or null}], since the scenario's start
     rate_bps          the most that it fetches at
-    resolver, ca, steering_host, seed   as the agent has them
+    family, resolver, ca, steering_host, seed   as the agent has them
     retry_ns          how long it waits where no source is allowed or none works
 """
 
@@ -186,7 +186,8 @@ def run(config: dict[str, Any]) -> None:
     started = Path(config["started"])
     while not started.exists():
         time.sleep(_POLL_S)
-    stub = Stub(config["resolver"], random.Random(f"{config['seed']}:fill:{config['oca']}"))
+    rng = random.Random(f"{config['seed']}:fill:{config['oca']}")
+    stub = Stub(config["resolver"], rng, families=(config["family"],))
     with Client(config["ca"], _ASK_NS, "testbed-fill") as client:
         Filler(config, int(started.read_text()), client, stub).fill()
     while True:  # nobody asked it to end

@@ -24,7 +24,6 @@ from typing import Any
 from testbed import namespaces
 from testbed.job import Session, Title, revive
 from testbed.services.asking import Asking
-from testbed.services.descriptors import open_many
 from testbed.services.http import Client
 from testbed.services.records import Records
 from testbed.services.stub import Stub
@@ -33,7 +32,6 @@ from testbed.services.viewer import ManifestError, Viewer, sleep_until
 
 def run(config: dict[str, Any]) -> None:
     """Start each session at its time and return when all are over."""
-    open_many()
     records = Records(config["events"])
     titles: dict[str, Title] = {name: revive(Title, title) for name, title in config["titles"].items()}
     threads = []

@@ -42,7 +42,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from testbed.services.control import ControlPlane, Decision
-from testbed.services.descriptors import open_many
 from testbed.services.names import Names, serve
 
 LARGEST = 64 * 1024 * 1024  # of what is posted
@@ -208,7 +207,6 @@ def _log(**columns: Any) -> None:
 
 def run(config: dict[str, Any]) -> None:
     """Serve until stopped, at every address by a thread of its own."""
-    open_many()
     steering = Steering(config)
     if config.get("names"):
         names = Names(
