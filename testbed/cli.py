@@ -22,6 +22,7 @@ from testbed.commands import (
     import_,
     kernel,
     kinds,
+    looking_glass,
     plan,
     plot,
     query,
@@ -31,6 +32,7 @@ from testbed.commands import (
     schema,
     shell,
     steer,
+    traceroute,
     validate,
 )
 
@@ -82,7 +84,7 @@ def _testbed(
 
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
-    explain.explain, export.export, plot.plot,
+    explain.explain, export.export, plot.plot, looking_glass.looking_glass, traceroute.traceroute,
     steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema, clean.clean,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)

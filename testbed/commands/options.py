@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
 from testbed import pipeline, registry
 from testbed.terminal import Format, say
-from testbed.units import Size, UnitError
+from testbed.units import Duration, Size, UnitError
 
 if TYPE_CHECKING:
     from testbed.venues import Venue
@@ -24,6 +25,7 @@ class ClockKind(StrEnum):
 
 
 Answer = Annotated[Format, typer.Option("-f", "--format", help="Print for people, or one JSON object.")]
+At = Annotated[str, typer.Option("--at", help="Time since the scenario's start, as 61.5s; else its end.")]
 Clock = Annotated[ClockKind, typer.Option(help="virtual: as fast as it computes; wall: as time passes.")]
 Memory = Annotated[
     str | None,
@@ -60,6 +62,26 @@ def memory_bytes(written: str | None) -> int:
         say(f"testbed: --memory: {size.shown()} is no guest's memory; write from 256MiB to 64GiB")
         raise typer.Exit(2)
     return int(size)
+
+
+def moment(run: Path, at: str) -> tuple[int, int]:
+    """The Unix time of a scenario's start, and the moment asked for, in ns since then; exit 2 if none."""
+    guest = json.loads((run / "guest.json").read_text()) if (run / "guest.json").exists() else {}
+    if "t0_unix_ns" not in guest:
+        refuse(f"{run} did not finish: nobody knows when its scenario started")
+    t0_ns = int(guest["t0_unix_ns"])
+    if not at:
+        return t0_ns, int(guest["end_unix_ns"]) - t0_ns
+    try:
+        return t0_ns, int(Duration.parse(at))
+    except UnitError as wrong:
+        refuse(f"--at: {wrong}; {wrong.hint}")
+
+
+def refuse(message: str) -> Never:
+    """Say what is wrong with what was asked, and exit with 2."""
+    say(f"testbed: {message}")
+    raise typer.Exit(2)
 
 
 def venue(kind: str) -> Venue:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Never
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from testbed import pipeline, stats
 from testbed.commands import options
-from testbed.terminal import Format, answer, say, table
-from testbed.units import Duration, UnitError, show_duration
+from testbed.terminal import Format, answer, table
+from testbed.units import show_duration
 
 if TYPE_CHECKING:
     from testbed.services.control import Decision
@@ -21,9 +20,7 @@ def steer(
     run: options.Run,
     client: Annotated[str, typer.Argument(help="A client's node, or any address.", metavar="CLIENT")],
     title: Annotated[str, typer.Argument(help="A title.", metavar="TITLE")],
-    at: Annotated[
-        str, typer.Option("--at", help="Time since the scenario's start; at its end if not given.")
-    ] = "",
+    at: options.At = "",
     out: options.Runs = options.RUNS,
     format: options.Answer = Format.table,
 ) -> None:
@@ -38,13 +35,13 @@ def steer(
 
     folder = pipeline.find(run, out)
     job = Job.read(folder)
-    t0_ns, t_ns = _moment(folder, at)
+    t0_ns, t_ns = options.moment(folder, at)
     address = _address(folder, job, client, t0_ns + t_ns)
     service = next(
         (process for node in job.nodes for process in node.processes if process.name == "steering"), None
     )
     if service is None:
-        _refuse(f"{folder} has no steering service")
+        options.refuse(f"{folder} has no steering service")
     plane = ControlPlane(service.config)
     _replay(plane, folder, t0_ns + t_ns)
     decision = plane.steer(title, address, t0_ns + t_ns)
@@ -56,20 +53,6 @@ def steer(
         })  # fmt: skip
         return
     _show(decision, f"{client} ({address}) asks for {title} at {show_duration(t_ns)}")
-
-
-def _moment(run: Path, at: str) -> tuple[int, int]:
-    """The Unix time of the scenario's start, and the moment asked for, in ns since then."""
-    guest = json.loads((run / "guest.json").read_text()) if (run / "guest.json").exists() else {}
-    if "t0_unix_ns" not in guest:
-        _refuse(f"{run} did not finish: nobody knows when its scenario started")
-    t0_ns = int(guest["t0_unix_ns"])
-    if not at:
-        return t0_ns, int(guest["end_unix_ns"]) - t0_ns
-    try:
-        return t0_ns, int(Duration.parse(at))
-    except UnitError as wrong:
-        _refuse(f"--at: {wrong}")
 
 
 def _address(run: Path, job: Any, client: str, until_ns: int) -> str:
@@ -88,7 +71,9 @@ def _address(run: Path, job: Any, client: str, until_ns: int) -> str:
     try:
         return str(ip_address(client))
     except ValueError:
-        _refuse(f"{client} is neither a node of this run nor an address; 'testbed plan' lists the nodes")
+        options.refuse(
+            f"{client} is neither a node of this run nor an address; 'testbed plan' lists the nodes"
+        )
 
 
 def _replay(plane: Any, run: Path, until_ns: int) -> None:
@@ -127,8 +112,3 @@ def _show(decision: Decision, asked: str) -> None:
     for problem in (decision.answer.get("error"), decision.answer.get("miss")):
         if problem:
             print(problem)
-
-
-def _refuse(message: str) -> Never:
-    say(f"testbed: {message}")
-    raise typer.Exit(2)

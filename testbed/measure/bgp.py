@@ -65,7 +65,7 @@ def bgp(captures: list[tuple[Point, Packets]], addresses: Addresses, nodes: dict
     for (flow, src, dst), stream in streams.items():
         agreed = offers[flow, src, dst].to(offers.get((flow, dst, src), _Offers()))
         ends: Row = {"node": nodes.get(addresses.texts[dst], addresses.texts[dst]),
-                "peer": nodes.get(addresses.texts[src], addresses.texts[src])}  # fmt: skip
+                "peer": nodes.get(addresses.texts[src], addresses.texts[src]), "flow_id": flow}  # fmt: skip
         for t_ns, kind, body in messages(stream.segments, stream.syn):
             rows += [ends | {"t_ns": t_ns} | row for row in parsed(kind, body, agreed)]
         if stream.closed_ns is not None:

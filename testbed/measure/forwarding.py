@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any
 
 from testbed.job import Job
@@ -113,15 +113,3 @@ def _by_number(prefix: Network) -> tuple[int, bytes, int]:
 def _order(route: Route | None) -> tuple[int, bytes, int]:
     assert route is not None
     return _by_number(route.prefix)
-
-
-def address_of(job: Job, name: str, *, ipv6: bool) -> Address:
-    """The address of a node, or the one that `name` is; KeyError if there is neither."""
-    try:
-        return ip_address(name)
-    except ValueError:
-        node = job.node(name)
-    text = node.address6 if ipv6 else node.address
-    if not text:
-        raise KeyError(f"{name} has no {'IPv6' if ipv6 else 'IPv4'} address")
-    return ip_address(text)

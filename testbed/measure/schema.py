@@ -150,6 +150,7 @@ TABLES: dict[str, Table] = {
         aggregator=(_TEXT, "AS and router that put it together"),
         path_id=(_U32, "which of several paths of one neighbour to the prefix (ADD-PATH)"),
         reason=(_TEXT, "why a session ends, of a notification"),
+        flow_id=(_U32, "connection that it was said on: two routers have one for each family"),
     )),
     "routes": Table("a change of one node's forwarding table (the main one)", _columns(
         t_ns=_T,
