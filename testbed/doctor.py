@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from testbed import pipeline
 from testbed.registry import kinds
 
 if TYPE_CHECKING:
@@ -12,4 +13,5 @@ if TYPE_CHECKING:
 
 def diagnose() -> dict[str, list[Lack]]:
     """What each venue found by the registry lacks on this machine; an empty list is a ready venue."""
-    return {name: cast("Venue", venue()).lacks() for name, venue in kinds("venues").items()}
+    found = {name: cast("Venue", venue()).lacks() for name, venue in kinds("venues").items()}
+    return {name: pipeline.completed(lacks) for name, lacks in found.items()}

@@ -38,6 +38,9 @@ def exit_code(problem: Any) -> int:
             say(f"  | {line}")
         say(f"  mend it with: {problem.fix}")
         return LACKING
+    if _is(problem, "testbed.measure.native", "NotCompiled"):
+        say(f"testbed: {problem}")
+        return LACKING
     if isinstance(problem, VenueError):
         say_unfinished(problem.reason, problem.evidence)
         return LACKING

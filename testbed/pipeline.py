@@ -133,6 +133,16 @@ def venue(kind: str) -> Venue:
     return made
 
 
+def completed(lacks: list[Lack]) -> list[Lack]:
+    """What a venue lacks, and what is lacking on this side of it to analyse what it leaves."""
+    from testbed.measure import native
+
+    what = native.lacks()
+    if not what or what in {lack.what for lack in lacks}:
+        return lacks
+    return [*lacks, Lack(what, native.INSTALL)]
+
+
 def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
     """Raise Lacking if a venue lacks anything, or the job has routing daemons that are not installed."""
     sources = {
@@ -144,8 +154,9 @@ def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
     }
     daemons = cast("list[type[Daemon]]", [registry.sourced(source) for source in sorted(sources)])
     programs = {program: package for daemon in daemons for program, package in daemon.programs.items()}
-    known = {lack.what for lack in lacks}
-    found = lacks + [
+    found = completed(lacks)
+    known = {lack.what for lack in found}
+    found += [
         Lack(what, f"sudo apt-get install {package}")
         for program, package in programs.items()
         if shutil.which(program, path=PROGRAMS_PATH) is None

@@ -17,8 +17,9 @@ from rows import MS, PLAIN, WIRE, Row, S
 
 from testbed import traces
 from testbed.job import Loss, Shape
-from testbed.measure.pcap import Pcap, gather
+from testbed.measure.pcap import Pcap
 from testbed.measure.points import file_of, points
+from testbed.measure.ring import gather
 
 FRAME = 1514
 TRACE = Path(__file__).parents[2] / "shared" / "data" / "traces" / "ATT-LTE-driving-2016.down"

@@ -1,4 +1,7 @@
-from testbed import doctor
+import pytest
+
+from testbed import doctor, pipeline
+from testbed.measure import native
 from testbed.registry import kinds
 from testbed.venues import Lack
 
@@ -29,3 +32,26 @@ def test_every_venue_is_asked(monkeypatch):
 
 def test_the_registry_knows_the_guest():
     assert "guest" in kinds("venues")
+
+
+def test_a_compiler_for_the_analysis_is_asked_for_once_and_not_when_it_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "kinds", lambda group: {"ready": Ready} if group == "venues" else {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    wanted = Lack("the program gcc", native.INSTALL)
+    assert doctor.diagnose() == {"ready": [wanted]}
+    assert pipeline.completed([wanted]) == [wanted]
+    native.path().parent.mkdir(parents=True)
+    native.path().touch()
+    assert doctor.diagnose() == {"ready": []}
+
+
+def test_a_compiler_that_fails_or_a_cache_that_cannot_be_written_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(native, "COMPILE", ("false",))
+    with pytest.raises(native.NotCompiled, match="apt-get install gcc"):
+        native.compiled()
+    (tmp_path / "cache" / "testbed" / "measure").rmdir()
+    (tmp_path / "cache" / "testbed" / "measure").touch()
+    with pytest.raises(native.NotCompiled, match="set XDG_CACHE_HOME"):
+        native.compiled()

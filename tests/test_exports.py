@@ -77,12 +77,8 @@ class Sevens(Pcap):
 
     def __iter__(self):
         for records in super().__iter__():
-            for at in range(0, len(records.offsets), 7):
-                part = {
-                    name: getattr(records, name)[at : at + 7]
-                    for name in ("offsets", "captured", "wire", "unix_ns")
-                }
-                yield dataclasses.replace(records, **part)
+            for at in range(0, len(records), 7):
+                yield dataclasses.replace(records, table=records.table[at : at + 7])
 
 
 @pytest.mark.parametrize("reader", [Pcap, Sevens])

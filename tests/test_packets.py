@@ -7,9 +7,9 @@ from captures import ACK, EPOCH_NS, SYN, ethernet, ipv4, ipv6, mac, point, stamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed.measure.addresses import Addresses
-from testbed.measure.packets import PROTOCOLS, joined, nothing, parse
-from testbed.measure.pcap import Pcap
+from testbed.measure.capture import read
+from testbed.measure.native import EXTRA, ROW
+from testbed.measure.packets import ADDRESSED, ADDRESSES, IP, IPV4, PROTOCOLS, STAMPS, Packets
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 scapy = pytest.importorskip("scapy.all", reason="scapy is not installed, and is the judge here")
@@ -21,15 +21,27 @@ NEVER_CRASH = settings(
 )
 
 
+def taken(tmp_path, path, place=HERE):
+    """All packets of a capture file, and the texts of their addresses."""
+    capture = read(path, place, EPOCH_NS, tmp_path / "spool")
+    parts = list(capture.packets())
+    rows = np.concatenate([np.empty(0, ROW), *(each.rows for each in parts)])
+    extras = np.concatenate([np.empty(0, EXTRA), *(each.extras for each in parts)])
+    return Packets(rows, extras, 0, capture.control.payloads), capture.addresses
+
+
 def parsed(tmp_path, *frames, place=HERE, snap=65535):
     """The packets of these frames, seen 1 µs apart, and the texts of their addresses."""
     seen = [(EPOCH_NS + 1000 * number, frame) for number, frame in enumerate(frames)]
-    addresses = Addresses()
-    chunks = [
-        parse(each, place, EPOCH_NS, addresses)
-        for each in Pcap(write_pcap(tmp_path / "a.pcap", seen, snap=snap))
+    return taken(tmp_path, write_pcap(tmp_path / "a.pcap", seen, snap=snap), place)
+
+
+def sacks(packets):
+    """The SACK blocks of each packet, as a flat list of edges."""
+    return [
+        packets.extras[number - 1]["words"][: packets.extras[number - 1]["count"]].tolist() if number else []
+        for number in packets.extra.tolist()
     ]
-    return joined(chunks) if chunks else nothing(), addresses.texts
 
 
 def frame(payload, kind=0x0800, **how):
@@ -53,10 +65,10 @@ def test_the_fields_of_a_segment(tmp_path, vlan):
     assert (texts[packets.src[0]], texts[packets.dst[0]]) == ("10.0.0.0", "10.0.4.1")
     names = ("sport", "dport", "tcp_seq", "tcp_ack", "payload_length", "tcp_window", "ts_val", "ts_ecr")
     assert [int(getattr(packets, name)[0]) for name in names] == [5000, 443, 2**32 - 5, 77, 300, 999, 11, 22]
-    assert (packets.tcp_flags[0], packets.ip_id[0], packets.ttl[0], packets.ecn[0]) == (0x110, 4711, 61, 3)
+    assert (packets.tcp_flags[0], packets.ip_id[0], packets.ttl[0], packets.tos[0]) == (0x110, 4711, 61, 3)
     assert packets.length[0] == len(whole)
-    assert packets.sack.tolist() == [1000, 2000, 3000, 4000]
-    assert packets.sack_counts.tolist() == [4]
+    assert sacks(packets) == [[1000, 2000, 3000, 4000]]
+    assert packets.vlan.tolist() == [vlan or 0]
 
 
 def test_ipv6_behind_extension_headers(tmp_path):
@@ -92,7 +104,7 @@ def test_arp_icmp_and_what_is_neither(tmp_path):
         frame(ipv4(bytes(20), "10.0.0.0", "224.0.0.5", 89)),
     )
     assert [PROTOCOLS[number] for number in packets.proto] == ["arp", "icmp", "other", "89"]
-    assert packets.has_addresses.tolist() == [True, True, False, True]
+    assert packets.are(ADDRESSES).tolist() == [True, True, False, True]
     assert (texts[packets.src[0]], texts[packets.dst[0]]) == ("10.0.0.0", "10.0.0.1")
     assert not packets.has_ports.any()
 
@@ -107,10 +119,10 @@ def test_direction_comes_from_the_mac_and_at_a_switch_from_the_peers(tmp_path):
     ]
     packets, _ = parsed(tmp_path, *frames)
     assert packets.out.tolist() == [True, False, False, True]
-    assert packets.addressed.tolist() == [True, True, True, False]
+    assert packets.are(ADDRESSED).tolist() == [True, True, True, False]
     packets, _ = parsed(tmp_path, *frames, place=point(bridge=True))
     assert packets.out.tolist() == [True, False, True, True]
-    assert packets.addressed.tolist() == [True, True, False, False]
+    assert packets.are(ADDRESSED).tolist() == [True, True, False, False]
 
 
 def test_the_fingerprint_stays_on_the_way_and_tells_packets_apart(tmp_path):
@@ -134,10 +146,10 @@ def test_packets_out_of_order_are_put_in_the_order_of_time(tmp_path):
     blocks = b"\x05\x0a" + (7).to_bytes(4) + (9).to_bytes(4)
     order = [(EPOCH_NS + 5, seen(5, b"")), (EPOCH_NS + 2, seen(2, blocks)), (EPOCH_NS + 9, seen(9, b""))]
     path = write_pcap(tmp_path / "b.pcap", order)
-    packets = joined([parse(each, HERE, EPOCH_NS, Addresses()) for each in Pcap(path)])
+    packets, _ = taken(tmp_path, path)
     assert packets.t_ns.tolist() == [2, 5, 9]
     assert packets.sport.tolist() == [2, 5, 9]
-    assert packets.sack_counts.tolist() == [2, 0, 0]
+    assert sacks(packets) == [[7, 9], [], []]
     assert packets.payloads == {0: b"2", 1: b"5", 2: b"9"}
 
 
@@ -204,7 +216,6 @@ def test_scapy_reads_the_same(tmp_path, made):
         with contextlib.suppress(Exception):  # options beyond 40 bytes do not fit
             frames.append(bytes(each))
     packets, texts = parsed(tmp_path, *frames)
-    expected_sack = []
     for index, data in enumerate(frames):
         packet = scapy.Ether(data)
         network = packet[scapy.IP] if scapy.IP in packet else packet[scapy.IPv6]
@@ -212,8 +223,9 @@ def test_scapy_reads_the_same(tmp_path, made):
         transport = packet[scapy.TCP] if scapy.TCP in packet else packet[scapy.UDP]
         assert (texts[packets.src[index]], texts[packets.dst[index]]) == (network.src, network.dst)
         assert packets.ttl[index] == (network.ttl if version4 else network.hlim)
-        assert packets.ecn[index] == (network.tos if version4 else network.tc) & 3
-        assert packets.ip_id[index] == network.id if version4 else not packets.has_ipv4[index]
+        assert packets.tos[index] == (network.tos if version4 else network.tc)
+        assert packets.are(IPV4)[index] == version4
+        assert packets.ip_id[index] == (network.id if version4 else 0)
         assert (packets.sport[index], packets.dport[index]) == (transport.sport, transport.dport)
         if scapy.TCP not in packet:
             assert packets.payload_length[index] == transport.len - 8
@@ -225,10 +237,11 @@ def test_scapy_reads_the_same(tmp_path, made):
         assert (packets.tcp_seq[index], packets.tcp_ack[index]) == (transport.seq, transport.ack)
         assert packets.tcp_window[index] == transport.window
         options = dict(each for each in transport.options if each[0] != "NOP")
-        assert packets.has_stamps[index] == ("Timestamp" in options)
+        assert packets.are(STAMPS)[index] == ("Timestamp" in options)
+        assert packets.mss[index] == options.get("MSS", 0)
+        assert packets.scale[index] == options.get("WScale", 0)
         assert (packets.ts_val[index], packets.ts_ecr[index]) == tuple(options.get("Timestamp", (0, 0)))
-        expected_sack += options.get("SAck", ())
-    assert packets.sack.tolist() == expected_sack
+        assert sacks(packets)[index] == list(options.get("SAck", ()))
 
 
 @NEVER_CRASH
@@ -249,14 +262,13 @@ def test_damaged_packets_never_crash(tmp_path, damaged):
             frames.append(bytes(data[:cut]))
     packets, texts = parsed(tmp_path, *frames)
     assert len(packets) == len(frames)
-    assert not (packets.has_tcp & ~packets.has_ip).any()
+    assert not (packets.has_tcp & ~packets.are(IP)).any()
     assert all(code < max(len(texts), 1) for code in np.concatenate([packets.src, packets.dst]))
 
 
 def test_a_chunk_without_packets(tmp_path):
     packets, _ = parsed(tmp_path)
     assert len(packets) == 0
-    assert packets.sack.dtype == np.uint32
 
 
 def test_a_syn_is_a_syn(tmp_path):

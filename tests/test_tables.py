@@ -98,7 +98,10 @@ def test_a_packets_row(tmp_path):
         "src": "10.0.0.0", "dst": "10.0.4.1", "proto": "tcp", "sport": 4000, "dport": 443,
         "length": 54, "ttl": 64, "ip_id": 1, "ecn": 0, "tcp_flags": SYN, "tcp_seq": 100, "tcp_ack": 0,
         "tcp_len": 0, "tcp_window": 500, "ts_val": None, "ts_ecr": None, "sack": None, "flow_id": 1,
-        "retransmission": False,
+        "retransmission": False, "vlan": None, "fragment": None, "tcp_mss": None, "tcp_scale": None,
+        "icmp_type": None, "icmp_code": None, "quoted_src": None, "quoted_dst": None, "quoted_proto": None,
+        "quoted_sport": None, "quoted_dport": None, "starts_with": None, "tcp_analysis": None, "rtt_ns": None,
+        "in_flight": None,
     }  # fmt: skip
 
 
@@ -154,8 +157,8 @@ def test_progress_reaches_its_end(tmp_path):
 
 def test_several_chunks_make_the_same_tables_as_one(tmp_path, monkeypatch):
     write(traffic().write(tmp_path / "one"))
-    monkeypatch.setattr("testbed.measure.pcap.LARGEST", 2000)
-    monkeypatch.setattr("testbed.measure.pcap.Pcap.__init__.__defaults__", (1,))
+    monkeypatch.setattr("testbed.measure.pcap.MOST", 3)
+    monkeypatch.setattr("testbed.measure.hops.ROWS", 7)
     write(traffic().write(tmp_path / "many"))
     for name in ("packets", "flows", "hops"):
         one, many = ((tmp_path / run / "tables" / f"{name}.parquet").read_bytes() for run in ("one", "many"))

@@ -8,7 +8,10 @@ of a host has no earlier sight, so it has no row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from ctypes import byref, c_int32
+from io import FileIO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,108 +19,172 @@ import polars as pl
 
 from testbed.job import Job
 from testbed.measure.addresses import Addresses
-from testbed.measure.packets import Packets
-from testbed.measure.points import Point, own_addresses
+from testbed.measure.capture import Capture
+from testbed.measure.native import HOP, ROW, SOURCE, library, pointer
+from testbed.measure.points import own_addresses
 
 IN_FLIGHT_NS = 2_000_000_000  # a packet this close to the end of the captures may yet have come
+HELD_NS = 10_000_000_000  # a packet that leaves later than this after it came is taken for another
+MOST = 1 << 17  # hops made at a time
+ROWS = 1 << 18  # rows read at a time, of all captures together
+_GROUP, _OWN = 2, 1
+_ALL_GIVEN, _NO_MEMORY = -1, -3
+_LOST = np.iinfo(np.int64).min
+_NEVER = np.iinfo(np.int64).max
+
+Numbers = npt.NDArray[np.uint32]
 
 
 def hops(
-    captures: list[tuple[Point, Packets]], job: Job, addresses: Addresses, end_ns: int
-) -> Iterable[pl.DataFrame]:
-    """The hops through each node, node by node; each frame is sorted by time.
+    captures: Sequence[Capture],
+    codes: Sequence[Numbers],
+    flow_ids: Sequence[Numbers],
+    job: Job,
+    addresses: Addresses,
+    end_ns: int,
+) -> Iterator[pl.DataFrame]:
+    """The hops through each node, node by node, in the order in which packets reached it.
 
-    Arrival and departure are the same packet if all agrees that no hop changes; among equal ones the
-    first that arrived is the first that left. A packet to one of the node's own addresses, to a group,
-    to a neighbour (link-local), or without an IP header is no hop. One that never leaves is lost, unless
-    it arrived in the last two seconds before `end_ns`; its link is the one that its flow (or its
-    destination) took before, or else after. Where that is unknown the link is null, or, if not all the
-    node's links were captured, there is no row, for it may have left unseen.
+    `codes` and `flow_ids` say what each capture's own numbers are in the run. Arrival and departure
+    are the same packet if all agrees that no hop changes; of equal ones under way at once, the one
+    whose delay is nearest to the last on that link, and the hop is `ambiguous`. A packet to one of
+    the node's own addresses, to a group, to a neighbour (link-local), or without an IP header is no
+    hop. One that does not leave is lost, unless it arrived in the last two seconds before `end_ns`;
+    its link is the one that its flow (or its destination) took before, or else after. Where that is
+    unknown the link is null, or, if not all the node's links were captured, there is no row, for it
+    may have left unseen.
     """
-    captured = {point.link for point, _ in captures}
-    groups = addresses.not_forwarded()
-    for node in sorted({name for point, _ in captures for name in (point.node, point.peer)}):
-        own = {each.link for each in job.node(node).interfaces}
-        here = addresses.flags(own_addresses(job.node(node)))
-        arrived, left = [], []
-        for number, (point, packets) in enumerate(captures):
-            if node not in (point.node, point.peer):
-                continue
-            inward = packets.out == (point.peer == node)
-            relevant = packets.has_ip & packets.addressed & ~groups[packets.dst]
-            arrived.append(_sights(packets, relevant & inward & ~here[packets.dst], number))
-            left.append(_sights(packets, relevant & ~inward & ~here[packets.src], number))
-        crossing = _crossings(pl.concat(arrived), pl.concat(left), end_ns, own <= captured)
-        if crossing.is_empty():
-            continue
-        links = pl.Series([point.link for point, _ in captures], dtype=pl.String)
-        ends = pl.Series(
-            [point.peer if point.node == node else point.node for point, _ in captures], dtype=pl.String
+    captured = {each.point.link for each in captures}
+    for name in sorted({node for each in captures for node in (each.point.node, each.point.peer)}):
+        beside = [n for n, each in enumerate(captures) if name in (each.point.node, each.point.peer)]
+        node = job.node(name)
+        crossing = _Crossing(
+            name, [captures[n] for n in beside], [codes[n] for n in beside], [flow_ids[n] for n in beside]
         )
-        yield crossing.select(
-            pl.Series("link", links.gather(crossing["exit"])),
-            pl.lit(node).alias("from"),
-            pl.Series("to", ends.gather(crossing["exit"])),
-            pl.when(pl.col("flow_id") > 0).then("flow_id").alias("flow_id"),
-            "sent_ns",
-            "received_ns",
-            (pl.col("received_ns") - pl.col("sent_ns")).alias("delay_ns"),
-            pl.col("received_ns").is_null().alias("lost"),
-        )
+        here, groups = addresses.flags(own_addresses(node)), addresses.not_forwarded()
+        all_seen = {each.link for each in node.interfaces} <= captured
+        links = pl.Series([captures[n].point.link for n in beside], dtype=pl.String)
+        ends = pl.Series([_other(captures[n], name) for n in beside], dtype=pl.String)
+        for found in crossing.run(here, groups, end_ns, all_seen):
+            source = pl.Series(found["source"])
+            source = source.set(source < 0, None)
+            yield (
+                pl.DataFrame(
+                    {
+                        "link": links.gather(source),
+                        "from": pl.repeat(name, len(found), eager=True),
+                        "to": ends.gather(source),
+                        "flow_id": found["flow_id"],
+                        "sent_ns": found["sent_ns"],
+                        "received_ns": found["received_ns"],
+                        "ambiguous": found["ambiguous"] > 0,
+                    }
+                )
+                .with_columns(
+                    pl.when(pl.col("flow_id") > 0).then("flow_id").alias("flow_id"),
+                    pl.when(pl.col("received_ns") != _LOST).then("received_ns").alias("received_ns"),
+                )
+                .with_columns(
+                    (pl.col("received_ns") - pl.col("sent_ns")).alias("delay_ns"),
+                    pl.col("received_ns").is_null().alias("lost"),
+                )
+            )
 
 
-def _sights(packets: Packets, which: npt.NDArray[np.bool_], capture: int) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "fingerprint": packets.fingerprint[which],
-            "t_ns": packets.t_ns[which],
-            "flow_id": packets.flow_id[which],
-            "src": packets.src[which],
-            "dst": packets.dst[which],
-        }
-    ).with_columns(exit=pl.lit(capture, pl.UInt32))
+def _other(capture: Capture, node: str) -> str:
+    return capture.point.peer if capture.point.node == node else capture.point.node
 
 
-def _crossings(arrived: pl.DataFrame, left: pl.DataFrame, end_ns: int, all_seen: bool) -> pl.DataFrame:
-    """Each arrival with when and where it left, in the order of arrival."""
-    arrived = _counted(arrived).rename({"t_ns": "sent_ns"}).drop("exit")
-    gone = _counted(left).select("fingerprint", "nth", "exit", received_ns="t_ns")
-    joined = arrived.join(gone, on=["fingerprint", "nth"], how="left", maintain_order="left")
-    # An equal packet that left before this one came is another.
-    known = pl.col("received_ns") >= pl.col("sent_ns")
-    joined = joined.with_columns(pl.when(known).then("received_ns"), pl.when(known).then("exit"))
-    lost = joined["received_ns"].is_null() & (joined["sent_ns"] <= end_ns - IN_FLIGHT_NS)
-    missing = _inferred(joined.filter(lost), left)
-    if not all_seen:
-        missing = missing.filter(pl.col("exit").is_not_null())
-    passed = joined.filter(pl.col("received_ns").is_not_null())
-    return pl.concat([passed, missing.select(passed.columns)]).sort(
-        "sent_ns", "received_ns", "fingerprint", "nth"
-    )
+class _Crossing:
+    """One node, and the captures of its links."""
+
+    def __init__(
+        self, node: str, captures: list[Capture], codes: list[Numbers], flow_ids: list[Numbers]
+    ) -> None:
+        self._captures, self._codes, self._flow_ids = captures, codes, flow_ids
+        # A capture at the node itself sees what reaches the node come in; one at the other end, go out.
+        self._inward = [int(each.point.peer == node) for each in captures]
+
+    def run(
+        self, here: npt.NDArray[np.bool_], groups: npt.NDArray[np.bool_], end_ns: int, all_seen: bool
+    ) -> Iterator[npt.NDArray[np.void]]:
+        """The hops, of layout HOP; `here` and `groups` say which addresses are the node's, and groups'."""
+        c = library()
+        flow_count = max((int(each.max(initial=0)) for each in self._flow_ids), default=0) + 1
+        by_flow, by_target = self._first(flow_count, len(here))
+        count = len(self._captures)
+        cross = c.cross_new(
+            end_ns, IN_FLIGHT_NS, HELD_NS, all_seen, count,
+            pointer(by_flow), len(by_flow), pointer(by_target), len(by_target),
+        )  # fmt: skip
+        sources = np.zeros(count, SOURCE)
+        kept: list[npt.NDArray[np.generic]] = []  # what C has pointers to
+        for number, codes in enumerate(self._codes):
+            not_to = (here[codes] * _OWN | groups[codes] * _GROUP).astype(np.uint8)
+            not_from = here[codes].astype(np.uint8)
+            kept += [not_to, not_from]
+            sources[number]["flows"] = pointer(self._flow_ids[number])
+            sources[number]["codes"] = pointer(codes)
+            sources[number]["not_to"], sources[number]["not_from"] = pointer(not_to), pointer(not_from)
+            sources[number]["inward"], sources[number]["more"] = self._inward[number], 1
+        buffers = [np.empty(max(ROWS // count, 16), ROW) for _ in self._captures]
+        wants = c_int32()
+        try:
+            with ExitStack() as stack:
+                spools = [stack.enter_context(each.spool.open("rb", buffering=0)) for each in self._captures]
+                out, made = np.empty(MOST, HOP), 0
+                while wants.value != _ALL_GIVEN:
+                    place, room = pointer(out[made:]), MOST - made
+                    made += c.cross(cross, pointer(sources), count, place, room, byref(wants))
+                    if wants.value == _NO_MEMORY:
+                        raise MemoryError
+                    if (number := wants.value) >= 0:
+                        mine, spool = sources[number : number + 1], spools[number]
+                        buffers[number] = _refilled(mine, buffers[number], spool)
+                    elif made:
+                        yield out[:made]
+                        out, made = np.empty(MOST, HOP), 0
+        finally:
+            c.cross_free(cross)
+
+    def _first(self, flows: int, targets: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """By which capture each way of each flow, and whatever goes to each address, left the node first."""
+        by_flow, flow_ns = np.full(2 * flows, -1, np.int32), np.full(2 * flows, _NEVER)
+        by_target, target_ns = np.full(targets, -1, np.int32), np.full(targets, _NEVER)
+        for number, capture in enumerate(self._captures):
+            codes, outward = self._codes[number], "in_ns" if self._inward[number] else "out_ns"
+            found, flow_id = capture.summaries, self._flow_ids[number][1:].astype(np.int64)
+            src, dst = codes[found["src"]], codes[found["dst"]]
+            for way, below in (("forward", src < dst), ("backward", dst < src)):
+                _earlier(by_flow, flow_ns, 2 * flow_id + below, found[way][f"first_{outward}"], number)
+            towards = capture.towards[outward]
+            _earlier(by_target, target_ns, codes[: len(towards)], towards, number)
+        return by_flow, by_target
 
 
-def _counted(sights: pl.DataFrame) -> pl.DataFrame:
-    """The sights in the order of time, each with its number among equal packets."""
-    sights = sights.sort("t_ns", maintain_order=True)
-    repeated = sights["fingerprint"].is_duplicated()
-    again = sights.select("fingerprint").filter(repeated)
-    counts = again.with_columns(nth=pl.int_range(pl.len()).over("fingerprint"))["nth"].to_numpy()
-    nth = np.zeros(len(sights), np.uint32)
-    nth[repeated.to_numpy()] = counts
-    return sights.with_columns(nth=nth)
+def _earlier(
+    best: npt.NDArray[np.int32],
+    best_ns: npt.NDArray[np.int64],
+    keys: npt.NDArray[np.integer],
+    t_ns: npt.NDArray[np.int64],
+    number: int,
+) -> None:
+    """Enter a number under the keys whose time is earlier than the best."""
+    before = best_ns[keys]
+    np.minimum.at(best_ns, keys, t_ns)
+    best[keys[best_ns[keys] < before]] = number
 
 
-def _inferred(lost: pl.DataFrame, left: pl.DataFrame) -> pl.DataFrame:
-    """The lost packets with the exit that their flow, or else their destination, used nearest in time."""
-    lost = lost.sort("sent_ns", maintain_order=True).with_columns(exit=pl.lit(None, pl.UInt32))
-    for by in (["flow_id", "src"], ["dst"]):
-        known = left.join(lost.select(by).unique(), on=by, how="semi").sort("t_ns", "exit")
-        if "flow_id" in by:
-            known = known.filter(pl.col("flow_id") > 0)
-        for strategy in ("backward", "forward"):
-            guess = lost.select(*by, "sent_ns").join_asof(
-                known.select(*by, "t_ns", guess="exit"),
-                left_on="sent_ns", right_on="t_ns", by=by, strategy=strategy, check_sortedness=False,
-            )  # fmt: skip
-            lost = lost.with_columns(exit=pl.coalesce(pl.col("exit"), guess["guess"]))
-    return lost
+def _refilled(
+    source: npt.NDArray[np.void], rows: npt.NDArray[np.void], spool: FileIO
+) -> npt.NDArray[np.void]:
+    """Put the rows that were not done with first, and read on behind them."""
+    at, count = int(source["at"][0]), int(source["count"][0])
+    left = rows[at:count].copy()
+    if len(left) == len(rows):  # all of one instant
+        rows = np.empty(2 * len(rows), ROW)
+    rows[: len(left)] = left
+    read = spool.readinto(rows[len(left) :].view(np.uint8).data) // ROW.itemsize
+    source["rows"], source["at"], source["count"] = pointer(rows), 0, len(left) + read
+    source["more"] = read > 0
+    return rows

@@ -1,128 +1,122 @@
-"""A pcap file is read in bounded chunks, each a buffer of bytes and an index of the records in it.
+"""A capture file is read in bounded chunks, each a buffer of bytes and a table of the records in it.
 
-Format: draft-ietf-opsawg-pcap. Microsecond and nanosecond files of either byte order are read;
-Ethernet only. A file that is empty, cut short or damaged gives what can be read, and the bytes
-that cannot are counted.
+Formats: draft-ietf-opsawg-pcap (microseconds and nanoseconds) and draft-ietf-opsawg-pcapng (several
+interfaces), of either byte order. A file that is empty, cut short or damaged gives what can be
+read, and the bytes that cannot are counted.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from ctypes import byref, c_int64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from testbed.measure.native import RECORD, library, pointer
+
 MAGIC_NANOSECONDS = 0xA1B23C4D
-MAGIC_MICROSECONDS = 0xA1B2C3D4
 ETHERNET = 1
 LARGEST = 262_144  # no record is longer (MAXIMUM_SNAPLEN of libpcap); a larger length is damage
 FILE_HEADER = struct.pack("<IHHiIII", MAGIC_NANOSECONDS, 2, 4, 0, 0, LARGEST, ETHERNET)
-RECORD = np.dtype([("seconds", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("wire", "<u4")])
-CHUNK = 16 << 20
-Order = Literal["<", ">"]
-SLACK = 512  # zeros behind a chunk, so that headers can be gathered before lengths are looked at
+CHUNK = 4 << 20  # larger ones fall out of the processor's cache
+BLOCK = 65_536  # what a pcapng block may take beside the packet
+MOST = 1 << 16  # packets in a chunk
 
 
 @dataclass(frozen=True)
 class Records:
-    """Some packets of a file: where each lies in `buffer`, when it was seen, and how long it is."""
+    """Some packets of a file: where each lies in `buffer`, when it was seen, and how long it is.
 
-    buffer: npt.NDArray[np.uint8]  # ends with SLACK zeros
-    offsets: npt.NDArray[np.int64]
-    captured: npt.NDArray[np.int64]
-    wire: npt.NDArray[np.int64]
-    unix_ns: npt.NDArray[np.int64]
+    `buffer` is used again for the next chunk.
+    """
 
+    buffer: npt.NDArray[np.uint8]
+    table: npt.NDArray[np.void]  # of layout RECORD
 
-def gather(
-    buffer: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], layout: np.dtype[np.void]
-) -> npt.NDArray[np.void]:
-    """The structures of this layout that start at these offsets of the buffer, aligned or not."""
-    size = layout.itemsize
-    if not len(offsets):
-        return np.empty(0, layout)
-    # Opaque bytes are copied in one go; a structure would be copied field by field.
-    at_every_byte: npt.NDArray[np.void] = np.ndarray(
-        len(buffer) - size + 1, f"V{size}", buffer.data, strides=(1,)
-    )
-    return at_every_byte[offsets].view(layout)
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where in `buffer` each packet starts."""
+        return self.table["offset"]
+
+    @property
+    def captured(self) -> npt.NDArray[np.int64]:
+        """How many bytes of each packet there are."""
+        return self.table["captured"].astype(np.int64)
+
+    @property
+    def wire(self) -> npt.NDArray[np.int64]:
+        """How long each packet was on the wire, in bytes."""
+        return self.table["wire"].astype(np.int64)
+
+    @property
+    def unix_ns(self) -> npt.NDArray[np.int64]:
+        """When each packet was seen, in nanoseconds since 1970."""
+        return self.table["unix_ns"]
 
 
 class Pcap:
-    """A capture file, iterated over in chunks; afterwards `unread` is the bytes that made no record."""
+    """A capture file, iterated over in chunks.
+
+    Afterwards `unread` is how many bytes made no record, `interfaces` the names of a pcapng file's
+    interfaces (those without one are empty), and `problem` what is wrong with the file, or empty.
+    """
 
     def __init__(self, path: Path, chunk: int = CHUNK) -> None:
         self.path = path
-        self.chunk = max(chunk, LARGEST + RECORD.itemsize)
+        self.chunk = max(chunk, LARGEST + BLOCK)
         self.unread = 0
+        self.interfaces: tuple[str, ...] = ()
+        self.problem = ""
 
     def __iter__(self) -> Iterator[Records]:
-        self.unread = 0
-        with self.path.open("rb") as file:
-            header = file.read(len(FILE_HEADER))
-            read = _file_header(header)
-            if read is None:
-                self.unread = self.path.stat().st_size
-                return
-            order, scale = read
-            rest = b""
-            while more := file.read(self.chunk):
-                data = rest + more
-                offsets, end, damaged = _walk(data, order)
-                if len(offsets):
-                    yield _records(data, offsets, order, scale)
-                rest = data[end:]
-                if damaged:
-                    self.unread = len(rest) + self.path.stat().st_size - file.tell()
-                    return
-            self.unread = len(rest)
+        c = library()
+        buffer, table = np.empty(self.chunk, np.uint8), np.empty(MOST, RECORD)
+        view, used = buffer.data, c_int64()
+        size = begin = 0
+        scan = c.scan_new()
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                while True:
+                    more = file.readinto(view[size:])
+                    size += more or 0
+                    found = MOST
+                    while begin < size and not c.scan_state(scan):
+                        start = pointer(buffer) + begin
+                        found = c.scan_next(
+                            scan, start, size - begin, LARGEST, pointer(table), MOST, byref(used)
+                        )
+                        if found:
+                            taken = table[:found]
+                            taken["offset"] += begin
+                            yield Records(buffer, taken)
+                        begin += used.value
+                        if found < MOST:
+                            break
+                    if not more or c.scan_state(scan):
+                        break
+                    view[: size - begin] = bytes(view[begin:size])
+                    size, begin = size - begin, 0
+                self.unread = size - begin + self.path.stat().st_size - file.tell()
+            self.interfaces = tuple(
+                c.scan_name(scan, number).decode(errors="replace")
+                for number in range(c.scan_interfaces(scan))
+            )
+            self.problem = self._problem(c.scan_format(scan), c.scan_state(scan))
+        finally:
+            c.scan_free(scan)
 
-
-def _file_header(header: bytes) -> tuple[Order, int] | None:
-    """The byte order and the nanoseconds of a fraction's unit; None if this is no Ethernet pcap."""
-    if len(header) < len(FILE_HEADER):
-        return None
-    orders: tuple[Order, Order] = ("<", ">")
-    for order in orders:
-        magic, *_, network = struct.unpack(f"{order}IHHiIII", header)
-        for known, scale in ((MAGIC_NANOSECONDS, 1), (MAGIC_MICROSECONDS, 1000)):
-            if magic == known and network & 0xFFFF == ETHERNET:
-                return order, scale
-    return None
-
-
-def _walk(data: bytes, order: Order) -> tuple[npt.NDArray[np.int64], int, bool]:
-    """The offset of every whole record, where the first that is not whole starts, and if it is damaged."""
-    captured = struct.Struct(f"{order}8xI").unpack_from
-    offsets: list[int] = []
-    at, last, size = 0, len(data) - RECORD.itemsize, len(data)
-    damaged = False
-    while at <= last:
-        (length,) = captured(data, at)
-        following = at + 16 + length
-        if following > size:
-            damaged = length > LARGEST
-            break
-        if length > LARGEST:
-            damaged = True
-            break
-        offsets.append(at)
-        at = following
-    return np.array(offsets, np.int64), at, damaged
-
-
-def _records(data: bytes, offsets: npt.NDArray[np.int64], order: Order, scale: int) -> Records:
-    buffer = np.frombuffer(data + bytes(SLACK), np.uint8)
-    headers = gather(buffer, offsets, RECORD.newbyteorder(order))
-    seconds = headers["seconds"].astype(np.int64)
-    return Records(
-        buffer=buffer,
-        offsets=offsets + RECORD.itemsize,
-        captured=headers["captured"].astype(np.int64),
-        wire=headers["wire"].astype(np.int64),
-        unix_ns=seconds * 1_000_000_000 + headers["fraction"].astype(np.int64) * scale,
-    )
+    def _problem(self, kind: int, state: int) -> str:
+        if not self.path.stat().st_size:
+            return "is empty"
+        if not kind:
+            return "is no pcap or pcapng file of a link that can be read"
+        if state:
+            return f"is damaged {self.unread} bytes before its end"
+        return f"is cut short: its last {self.unread} bytes make no packet" if self.unread else ""

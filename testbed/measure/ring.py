@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from testbed.measure.pcap import FILE_HEADER, RECORD, gather
+from testbed.measure.pcap import FILE_HEADER
 
 BLOCK = struct.Struct("<IIIIIIQIIII")  # version, offset_to_priv, status, num_pkts, first, blk_len, …
 PACKET = np.dtype(
@@ -35,6 +35,7 @@ PACKET = np.dtype(
         ("padding", "V10"),
     ]
 )
+RECORD = np.dtype([("seconds", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("wire", "<u4")])
 VLAN_VALID = 1 << 4  # TP_STATUS_VLAN_VALID: the kernel took the tag out of the frame
 VLAN_TPID_VALID = 1 << 6
 VLAN_TPID = 0x8100  # where the kernel does not say which (IEEE 802.1Q)
@@ -124,3 +125,17 @@ def _records(block: bytes, offsets: npt.NDArray[np.int64]) -> bytes:
         tag = struct.pack(">HH", tpid, int(header["vlan_tci"]) & 0xFFFF)
         pieces[2 * index + 1] = frame[:MACS] + tag + frame[MACS:]
     return b"".join(pieces)
+
+
+def gather(
+    buffer: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], layout: np.dtype[np.void]
+) -> npt.NDArray[np.void]:
+    """The structures of this layout that start at these offsets of the buffer, aligned or not."""
+    size = layout.itemsize
+    if not len(offsets):
+        return np.empty(0, layout)
+    # Opaque bytes are copied in one go; a structure would be copied field by field.
+    at_every_byte: npt.NDArray[np.void] = np.ndarray(
+        len(buffer) - size + 1, f"V{size}", buffer.data, strides=(1,)
+    )
+    return at_every_byte[offsets].view(layout)

@@ -1,0 +1,584 @@
+/* Follows the connections of a capture, packet by packet in the order of time.
+ *
+ * A TCP connection is its endpoints and the initial sequence number of the SYN that opened it (RFC 9293),
+ * a UDP flow its endpoints. What a segment was is said twice: by the sequence space that had been seen
+ * at this point before (RETRANSMISSION), and in Wireshark's words (`analysis`; the rules are those of
+ * its user guide, section "TCP Analysis").
+ */
+#include "packets.h"
+
+enum {
+	RESENT = 1, FAST = 2, SPURIOUS = 4, OUT_OF_ORDER = 8, LOST = 16, ACKED_UNSEEN = 32, DUP_ACK = 64,
+	WINDOW_UPDATE = 128, ZERO_WINDOW = 256, WINDOW_FULL = 512, KEEP_ALIVE = 1024, KEEP_ALIVE_ACK = 2048,
+	ZERO_PROBE = 4096, ZERO_PROBE_ACK = 8192, REUSED = 16384, TIMEOUT = 32768
+};
+enum { MOST = 1 << 16 };	/* spans and segments of one direction that are remembered */
+static const int64_t FAST_NS = 20000000, REORDER_NS = 3000000; /* Wireshark's thresholds */
+static const int64_t RTO_MIN_NS = 200000000;	/* TCP_RTO_MIN of Linux */
+static const int64_t NEVER = INT64_MAX;
+
+typedef struct {
+	int64_t low, high;
+} Span;
+
+typedef struct {
+	Span *at;
+	size_t count, room;
+} Spans;
+
+typedef struct {
+	int64_t end, t_ns;
+} Sent;
+
+typedef struct {
+	int64_t packets, bytes, payload, unique, retransmitted, late, dup_acks, fast, spurious, timeouts;
+	int64_t zero_windows, window_fulls, in_flight, first_out_ns, first_in_ns;
+} Totals;
+
+/* One direction: what its sender sent, what the other one acknowledged of it, and what it said itself. */
+typedef struct {
+	Totals total;
+	uint32_t base;		/* the first sequence number seen; all below is counted from it */
+	int64_t top;		/* the highest end of a segment */
+	int64_t acked;		/* the highest acknowledgement of it */
+	Spans holes;		/* not seen here, in ascending order */
+	Spans unsure;		/* sent again or late: acknowledgements of it measure nothing */
+	Sent *sent;		/* not acknowledged yet, by `end` */
+	size_t first, count, room;
+	int64_t segment_ns;	/* of the last segment */
+	int64_t top_ns;		/* when `top` was last raised */
+	uint32_t last_ack;	/* that it sent */
+	int64_t last_ack_ns;
+	int32_t window;		/* that it offered last, not scaled; -1: none yet */
+	int16_t scale;		/* -1: not known */
+	uint16_t last_analysis;
+	uint32_t repeats;	/* duplicate acknowledgements in a row */
+	uint8_t known, ack_known, acks;
+} Way;
+
+typedef struct {
+	uint32_t src, dst;	/* src is the client, as far as this point can tell */
+	uint32_t interface;
+	uint16_t sport, dport, proto;
+	uint16_t opened;	/* 1: a SYN or its answer told who the client is */
+	int64_t isn;		/* of the client; -1: not known */
+	int64_t first_ns, last_ns, handshake_ns, tls_ns;
+	int64_t reset;
+	Totals forward, backward;
+} Summary;
+
+typedef struct {
+	Summary summary;
+	int64_t asked_ns, answered_ns, hello_ns, met_ns;
+	uint32_t earlier;	/* the connection between these endpoints before; 0: none */
+	uint8_t syn_seen;
+	Way ways[2];
+} Flow;
+
+typedef struct {
+	int64_t out_ns, in_ns;
+} First;
+
+typedef struct {
+	uint32_t flow, ahead;	/* ahead: of data from the client */
+	int64_t rtt_ns;
+} Sample;
+
+typedef struct {
+	Flow **flows;
+	size_t count, room;
+	uint32_t *slots;
+	size_t slot_count, used;
+	First *towards;		/* by number of the destination */
+	size_t toward_count, toward_room;
+	Sample *samples;	/* of this chunk */
+	size_t sample_count, sample_room;
+	int32_t failed;
+} Follow;
+
+EXPORT const uint32_t summary_size = sizeof(Summary), sample_size = sizeof(Sample), first_size = sizeof(First);
+
+EXPORT Follow *follow_new(void) { return calloc(1, sizeof(Follow)); }
+
+EXPORT void follow_free(Follow *follow)
+{
+	if (!follow)
+		return;
+	for (size_t each = 0; each < follow->count; each++) {
+		for (int side = 0; side < 2; side++) {
+			free(follow->flows[each]->ways[side].holes.at);
+			free(follow->flows[each]->ways[side].unsure.at);
+			free(follow->flows[each]->ways[side].sent);
+		}
+		free(follow->flows[each]);
+	}
+	free(follow->flows);
+	free(follow->slots);
+	free(follow->towards);
+	free(follow->samples);
+	free(follow);
+}
+
+EXPORT uint64_t follow_count(const Follow *follow) { return follow->count; }
+
+EXPORT void follow_summaries(const Follow *follow, Summary *into)
+{
+	for (size_t each = 0; each < follow->count; each++) {
+		into[each] = follow->flows[each]->summary;
+		into[each].forward = follow->flows[each]->ways[0].total;
+		into[each].backward = follow->flows[each]->ways[1].total;
+	}
+}
+
+EXPORT const First *follow_towards(const Follow *follow, uint64_t *count)
+{
+	*count = follow->toward_count;
+	return follow->towards;
+}
+
+EXPORT const Sample *follow_samples(const Follow *follow, uint64_t *count)
+{
+	*count = follow->sample_count;
+	return follow->samples;
+}
+
+/* Whether two packets are between the same endpoints, whichever of them sent which. */
+static int same_pair(const Summary *flow, const Row *row)
+{
+	if (flow->proto != row->proto || flow->interface != row->interface)
+		return 0;
+	return (flow->src == row->src && flow->dst == row->dst && flow->sport == row->sport &&
+		flow->dport == row->dport) ||
+	       (flow->src == row->dst && flow->dst == row->src && flow->sport == row->dport &&
+		flow->dport == row->sport);
+}
+
+static uint64_t pair_hash(uint32_t src, uint32_t dst, uint16_t sport, uint16_t dport, uint32_t rest)
+{
+	uint64_t one = (uint64_t)src << 16 | sport, other = (uint64_t)dst << 16 | dport;
+
+	return mix(mix(rest, one < other ? one : other), one < other ? other : one);
+}
+
+static size_t slot_of(const Follow *follow, const Row *row)
+{
+	size_t at = pair_hash(row->src, row->dst, row->sport, row->dport, row->interface << 16 | row->proto);
+
+	for (at &= follow->slot_count - 1; follow->slots[at]; at = (at + 1) & (follow->slot_count - 1))
+		if (same_pair(&follow->flows[follow->slots[at] - 1]->summary, row))
+			break;
+	return at;
+}
+
+static int more_slots(Follow *follow)
+{
+	size_t wanted = follow->slot_count ? follow->slot_count * 2 : 1024;
+	uint32_t *slots = calloc(wanted, sizeof(*slots));
+
+	if (!slots)
+		return 0;
+	for (size_t each = 0; each < follow->slot_count; each++) {
+		if (!follow->slots[each])
+			continue;
+		const Summary *flow = &follow->flows[follow->slots[each] - 1]->summary;
+		size_t at = pair_hash(flow->src, flow->dst, flow->sport, flow->dport,
+				      flow->interface << 16 | flow->proto);
+
+		for (at &= wanted - 1; slots[at]; at = (at + 1) & (wanted - 1))
+			;
+		slots[at] = follow->slots[each];
+	}
+	free(follow->slots);
+	follow->slots = slots;
+	follow->slot_count = wanted;
+	return 1;
+}
+
+/* A new connection that starts with this packet; NULL if there is no memory. */
+static Flow *opened(Follow *follow, Row *row, size_t slot, int from_client, int told, int64_t isn)
+{
+	Flow *flow = calloc(1, sizeof(Flow));
+
+	if (!flow || !grow((void **)&follow->flows, &follow->room, follow->count + 1, sizeof(Flow *))) {
+		free(flow);
+		follow->failed = 1;
+		return NULL;
+	}
+	flow->summary = (Summary){
+		.src = from_client ? row->src : row->dst,
+		.dst = from_client ? row->dst : row->src,
+		.sport = from_client ? row->sport : row->dport,
+		.dport = from_client ? row->dport : row->sport,
+		.interface = row->interface,
+		.proto = row->proto,
+		.opened = (uint16_t)told,
+		.isn = isn,
+		.first_ns = row->t_ns,
+		.last_ns = row->t_ns,
+		.handshake_ns = -1,
+		.tls_ns = -1,
+	};
+	flow->asked_ns = flow->answered_ns = flow->hello_ns = flow->met_ns = NEVER;
+	for (int side = 0; side < 2; side++) {
+		flow->ways[side].scale = flow->ways[side].window = -1;
+		flow->ways[side].total.first_out_ns = flow->ways[side].total.first_in_ns = NEVER;
+	}
+	flow->earlier = follow->slots[slot];
+	follow->used += !follow->slots[slot];
+	follow->flows[follow->count++] = flow;
+	follow->slots[slot] = row->flow = (uint32_t)follow->count;
+	return flow;
+}
+
+/* The connection that a packet belongs to. A SYN opens one, unless it is one of an earlier one's, retried. */
+static Flow *flow_of(Follow *follow, Row *row)
+{
+	if (follow->used * 2 >= follow->slot_count && !more_slots(follow)) {
+		follow->failed = 1;
+		return NULL;
+	}
+	size_t slot = slot_of(follow, row);
+	uint32_t number = follow->slots[slot];
+	int syn = row->has & TCP && row->tcp_flags & SYN && !(row->tcp_flags & RST), answer = row->tcp_flags & ACK;
+
+	if (syn && (!answer || !number || !follow->flows[number - 1]->syn_seen)) {
+		int64_t isn = answer ? (uint32_t)(row->ack - 1) : row->seq;
+		uint32_t met = number;
+
+		while (met && follow->flows[met - 1]->summary.isn != isn)
+			met = follow->flows[met - 1]->earlier;
+		if (!met) {
+			Flow *flow = opened(follow, row, slot, !answer, 1, isn);
+
+			if (!flow)
+				return NULL;
+			flow->syn_seen = !answer;
+			if (number && follow->flows[number - 1]->summary.isn >= 0)
+				row->analysis |= REUSED;
+			return flow;
+		}
+		number = met;
+		follow->flows[met - 1]->syn_seen |= !answer;
+	}
+	if (!number) {
+		/* With no SYN to tell, the service's port is the lower one; else who speaks first is client. */
+		int from_client = !(row->has & TCP) || row->dport <= row->sport;
+
+		return opened(follow, row, slot, from_client, 0, -1);
+	}
+	row->flow = number;
+	return follow->flows[number - 1];
+}
+
+static void remember(Follow *follow, Spans *spans, int64_t low, int64_t high)
+{
+	if (spans->count == MOST) /* the oldest is forgotten */
+		memmove(spans->at, spans->at + 1, --spans->count * sizeof(Span));
+	if (!grow((void **)&spans->at, &spans->room, spans->count + 1, sizeof(Span))) {
+		follow->failed = 1;
+		return;
+	}
+	spans->at[spans->count++] = (Span){low, high};
+}
+
+/* Take [low, high) out of the holes; how much of it was one. */
+static int64_t filled(Follow *follow, Spans *holes, int64_t low, int64_t high)
+{
+	int64_t sum = 0;
+	size_t stop = holes->count, begin;
+	Span left[2];
+	int lefts = 0;
+
+	while (stop && holes->at[stop - 1].low >= high)
+		stop--;
+	for (begin = stop; begin && holes->at[begin - 1].high > low; begin--) {
+		const Span *hole = &holes->at[begin - 1];
+
+		sum += (hole->high < high ? hole->high : high) - (hole->low > low ? hole->low : low);
+	}
+	if (begin == stop)
+		return 0;
+	if (holes->at[begin].low < low)
+		left[lefts++] = (Span){holes->at[begin].low, low};
+	if (holes->at[stop - 1].high > high)
+		left[lefts++] = (Span){high, holes->at[stop - 1].high};
+	if (!grow((void **)&holes->at, &holes->room, holes->count + 1, sizeof(Span))) {
+		follow->failed = 1;
+		return sum;
+	}
+	memmove(&holes->at[begin + lefts], &holes->at[stop], (holes->count - stop) * sizeof(Span));
+	holes->count = holes->count - (stop - begin) + lefts;
+	memcpy(&holes->at[begin], left, lefts * sizeof(Span));
+	return sum;
+}
+
+static int64_t unwrapped(const Way *way, uint32_t number)
+{
+	return way->top + (int32_t)(number - (uint32_t)(way->base + (uint64_t)way->top));
+}
+
+/* What was new of a segment of `size` from `low` on. */
+static void segment(Follow *follow, Way *way, Row *row, int64_t low, int64_t size)
+{
+	int64_t high = low + size, fresh = size;
+	int late = 0;
+
+	if (low > way->top) {
+		remember(follow, &way->holes, way->top, low);
+	} else if (low < way->top) {
+		fresh = filled(follow, &way->holes, low, high < way->top ? high : way->top);
+		late = fresh > 0;
+		fresh += high > way->top ? high - way->top : 0;
+	}
+	if (!fresh) {
+		row->has |= RETRANSMISSION;
+		way->total.retransmitted++;
+		if (row->t_ns - way->segment_ns >= RTO_MIN_NS) {
+			row->analysis |= TIMEOUT;
+			way->total.timeouts++;
+		}
+	}
+	way->total.late += late;
+	way->total.unique += fresh < row->payload_length ? fresh : row->payload_length;
+	if ((!fresh || late) && high > way->acked)
+		remember(follow, &way->unsure, low, high);
+	if (high > way->top) {
+		if (way->count == MOST) {
+			way->first++;
+			way->count--;
+		}
+		if (way->first && way->first + way->count == way->room) {
+			memmove(way->sent, way->sent + way->first, way->count * sizeof(Sent));
+			way->first = 0;
+		}
+		if (!grow((void **)&way->sent, &way->room, way->first + way->count + 1, sizeof(Sent))) {
+			follow->failed = 1;
+			return;
+		}
+		way->sent[way->first + way->count++] = (Sent){high, row->t_ns};
+	}
+	way->segment_ns = row->t_ns;
+}
+
+/* Take an acknowledgement of what `way` sent: it may tell a round-trip time. */
+static void acknowledged(Follow *follow, const Flow *flow, Way *way, Row *row)
+{
+	int64_t reached = unwrapped(way, row->ack), since = way->ack_known ? way->acked : INT64_MIN;
+	int unsure = 0;
+	size_t kept = 0;
+
+	if (reached <= since)
+		return;
+	for (size_t each = 0; each < way->unsure.count; each++) {
+		const Span span = way->unsure.at[each];
+
+		unsure |= span.low < reached && span.high > since;
+		if (span.high > reached)
+			way->unsure.at[kept++] = span;
+	}
+	way->unsure.count = kept;
+	while (way->count && way->sent[way->first].end <= reached) {
+		const Sent *sent = &way->sent[way->first++];
+
+		way->count--;
+		if (sent->end != reached)
+			continue;
+		row->rtt_ns = row->t_ns - sent->t_ns;
+		if (unsure)
+			continue;
+		if (!grow((void **)&follow->samples, &follow->sample_room, follow->sample_count + 1, sizeof(Sample))) {
+			follow->failed = 1;
+			return;
+		}
+		follow->samples[follow->sample_count++] =
+			(Sample){row->flow, way == &flow->ways[0], row->rtt_ns};
+	}
+	if (!way->count)
+		way->first = 0;
+	way->acked = reached;
+	way->ack_known = 1;
+}
+
+/* Name a segment as Wireshark does. `low` and `size` are its place in the sequence space. */
+static void name(const Flow *flow, Way *way, Way *other, Row *row, int64_t low, int64_t size)
+{
+	uint16_t found = 0, flags = row->tcp_flags;
+	int special = flags & (SYN | FIN | RST), space = size > 0;
+	int64_t high = low + size;
+	int same_ack = way->acks && row->ack == way->last_ack, repeated = 0;
+	int64_t theirs = other->known ? unwrapped(other, row->ack) : 0;
+
+	if (way->known && row->payload_length == 1 && low == way->top && other->window == 0) {
+		found |= ZERO_PROBE;
+		goto named;
+	}
+	if (!row->tcp_window && !special)
+		found |= ZERO_WINDOW;
+	if (way->known && low > way->top && !(flags & RST))
+		found |= LOST;
+	if (way->known && row->payload_length <= 1 && low == way->top - 1 && !special)
+		found |= KEEP_ALIVE;
+	if (!row->payload_length && row->tcp_window && way->known && low == way->top && same_ack && !special) {
+		if (row->tcp_window != way->window) {
+			found |= row->extra ? DUP_ACK : WINDOW_UPDATE;
+		} else if (other->last_analysis & KEEP_ALIVE) {
+			found |= KEEP_ALIVE_ACK;
+		} else {
+			found |= DUP_ACK;
+		}
+		repeated = !!(found & DUP_ACK);
+	}
+	if (row->payload_length && !special && other->scale >= 0 && way->scale >= 0 && other->acks && other->window >= 0 &&
+	    (uint32_t)(row->seq + row->payload_length) ==
+		    other->last_ack + ((uint32_t)other->window << other->scale))
+		found |= WINDOW_FULL;
+	if (!row->payload_length && !row->tcp_window && way->known && low == way->top && same_ack && !special &&
+	    other->last_analysis & ZERO_PROBE) {
+		found = (found & ~(ZERO_WINDOW)) | ZERO_PROBE_ACK | ZERO_WINDOW;
+		goto named;
+	}
+	if (flags & ACK && other->known && theirs > other->top)
+		found |= ACKED_UNSEEN;
+	if (space && way->known && low < way->top && !(found & KEEP_ALIVE)) {
+		int64_t threshold = flow->summary.handshake_ns > 0 ? flow->summary.handshake_ns : REORDER_NS;
+
+		if (row->payload_length && other->acks && way->ack_known && high <= way->acked)
+			found |= SPURIOUS | RESENT;
+		else if (other->repeats >= 2 && other->last_ack == row->seq && row->t_ns - other->last_ack_ns < FAST_NS)
+			found |= FAST | RESENT;
+		else if (row->t_ns - way->top_ns < threshold && high != way->top)
+			found |= OUT_OF_ORDER;
+		else
+			found |= RESENT;
+	}
+named:
+	if (!repeated && flags & ACK && way->acks && (int32_t)(row->ack - way->last_ack) > 0)
+		way->repeats = 0;
+	way->repeats += (uint32_t)repeated;
+	row->analysis |= found;
+	way->last_analysis = found;
+	way->total.fast += !!(found & FAST);
+	way->total.spurious += !!(found & SPURIOUS);
+	way->total.zero_windows += !!(found & ZERO_WINDOW);
+	way->total.window_fulls += !!(found & WINDOW_FULL);
+}
+
+static void handshakes(Flow *flow, const Row *row, int from_client)
+{
+	Summary *summary = &flow->summary;
+	uint16_t both = row->tcp_flags & (SYN | ACK | RST);
+
+	if (from_client && both == SYN && row->t_ns < flow->asked_ns)
+		flow->asked_ns = row->t_ns;
+	if (!from_client && both == (SYN | ACK) && row->t_ns < flow->answered_ns)
+		flow->answered_ns = row->t_ns;
+	if (from_client && both == ACK && summary->handshake_ns < 0 && flow->asked_ns < NEVER &&
+	    flow->answered_ns <= row->t_ns)
+		summary->handshake_ns = row->t_ns - flow->asked_ns;
+	if (!row->starts_with)
+		return;
+	if (from_client && row->starts_with == 8 && row->t_ns < flow->hello_ns)
+		flow->hello_ns = row->t_ns;
+	if (!from_client && row->starts_with == 9 && flow->hello_ns < NEVER && row->t_ns < flow->met_ns)
+		flow->met_ns = row->t_ns;
+	if (from_client && (row->starts_with == 11 || row->starts_with == 13) && summary->tls_ns < 0 &&
+	    flow->met_ns <= row->t_ns)
+		summary->tls_ns = row->t_ns - flow->hello_ns;
+}
+
+static void tcp(Follow *follow, Flow *flow, Row *row, int side)
+{
+	Way *way = &flow->ways[side], *other = &flow->ways[!side];
+	uint16_t flags = row->tcp_flags;
+	int64_t size = (int64_t)row->payload_length + !!(flags & SYN) + !!(flags & FIN);
+	int64_t low = way->known ? unwrapped(way, row->seq) : 0;
+
+	flow->summary.reset |= flags & RST;
+	handshakes(flow, row, side == 0);
+	if (flags & SYN) {
+		way->scale = row->has & SCALE ? row->scale : way->scale;
+	}
+	name(flow, way, other, row, low, size);
+	if (size && !(flags & RST)) {
+		if (!way->known) { /* what was sent before the first segment seen is a hole, too */
+			way->known = 1;
+			way->base = row->seq;
+			way->segment_ns = row->t_ns;
+			remember(follow, &way->holes, INT64_MIN / 4, 0);
+		}
+		segment(follow, way, row, low, size);
+		if (low + size > way->top && !(row->analysis & ZERO_PROBE)) {
+			way->top = low + size;
+			way->top_ns = row->t_ns;
+		}
+		if (row->payload_length && way->ack_known && way->top > way->acked) {
+			int64_t flying = way->top - way->acked;
+
+			row->in_flight = flying < UINT32_MAX ? (uint32_t)flying : UINT32_MAX;
+			way->total.in_flight = flying > way->total.in_flight ? flying : way->total.in_flight;
+		}
+	}
+	if (flags & ACK && !(flags & RST)) {
+		if (other->known) {
+			int again = other->ack_known && unwrapped(other, row->ack) == other->acked;
+
+			/* RFC 5681, section 2 */
+			way->total.dup_acks += again && row->tcp_window == way->window && !size && other->top > other->acked;
+			acknowledged(follow, flow, other, row);
+		}
+		if (!way->acks || (int32_t)(row->ack - way->last_ack) >= 0) {
+			way->last_ack = row->ack;
+			way->last_ack_ns = row->t_ns;
+			way->acks = 1;
+		}
+	}
+	if (!(flags & RST))
+		way->window = row->tcp_window;
+}
+
+/* Follow the next packets; 0 if there was no memory. Samples are those of this chunk. */
+EXPORT int32_t follow(Follow *follow, Row *rows, int64_t count)
+{
+	follow->sample_count = 0;
+	for (int64_t each = 0; each < count && !follow->failed; each++) {
+		Row *row = &rows[each];
+
+		if ((row->has & (IP | ADDRESSED)) == (IP | ADDRESSED)) {
+			size_t wanted = (size_t)row->dst + 1;
+
+			if (!grow((void **)&follow->towards, &follow->toward_room, wanted, sizeof(First))) {
+				follow->failed = 1;
+				break;
+			}
+			for (; follow->toward_count < wanted; follow->toward_count++)
+				follow->towards[follow->toward_count] = (First){NEVER, NEVER};
+			First *first = &follow->towards[row->dst];
+			int64_t *at = row->has & OUT ? &first->out_ns : &first->in_ns;
+
+			*at = row->t_ns < *at ? row->t_ns : *at;
+		}
+		if (!(row->has & PORTS))
+			continue;
+		Flow *flow = flow_of(follow, row);
+
+		if (!flow)
+			break;
+		int side = row->src != flow->summary.src || row->sport != flow->summary.sport;
+		Totals *total = &flow->ways[side].total;
+		int64_t *at = row->has & OUT ? &total->first_out_ns : &total->first_in_ns;
+
+		if (row->has & ADDRESSED)
+			*at = row->t_ns < *at ? row->t_ns : *at;
+		row->has |= side ? 0 : FORWARD;
+		if (row->t_ns > flow->summary.last_ns)
+			flow->summary.last_ns = row->t_ns;
+		total->packets++;
+		total->bytes += row->length;
+		total->payload += row->payload_length;
+		if (row->has & TCP)
+			tcp(follow, flow, row, side);
+		else
+			total->unique += row->payload_length;
+	}
+	return !follow->failed;
+}

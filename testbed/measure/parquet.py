@@ -1,0 +1,45 @@
+"""A table becomes a Parquet file: how its columns are encoded, and that it is there whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from testbed.measure.schema import TABLES
+
+# Small groups keep memory low; numbers that rise are smaller as differences than in a dictionary.
+_ROW_GROUP = 256 * 1024
+_VARIED = ("ip_id", "delay_ns")  # too many values for a dictionary
+_RISING = ("t_ns", "sent_ns", "received_ns", "start_ns", "tcp_seq", "tcp_ack", "ts_val", "ts_ecr")
+
+
+def arrow(name: str, frame: pl.DataFrame) -> pa.Table:
+    """A frame with the columns of a table."""
+    schema = TABLES[name].arrow
+    return frame.select(schema.names).to_arrow().cast(schema)
+
+
+def save(folder: Path, name: str, parts: Iterable[pa.Table], schema: pa.Schema | None = None) -> int:
+    """Write a table; it appears under its name when it is whole."""
+    schema = schema or TABLES[name].arrow
+    path, part = folder / f"{name}.parquet", folder / f"{name}.part"
+    rising = [each for each in _RISING if each in schema.names]
+    rows = 0
+    with pq.ParquetWriter(
+        part,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[each.name for each in schema if each.name not in (*rising, *_VARIED)],
+        column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+        store_schema=False,
+    ) as writer:
+        for each in parts:
+            writer.write_table(each, row_group_size=_ROW_GROUP)
+            rows += each.num_rows
+    part.replace(path)
+    return rows
