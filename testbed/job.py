@@ -23,6 +23,7 @@ FORMAT = 1
 # Where things lie on the side that holds the emulated kernel.
 OUT = "/run/testbed/out"  # the run folder
 NODES = "/run/testbed/nodes"  # a folder for each node's configuration, sockets and spool
+EXPIRED = "expired.pem"  # in the folder of an OCA whose certificate a fault lets run out
 SECRETS = "secrets.keylog"  # in the run folder: the TLS secrets of clients (SSLKEYLOGFILE)
 LIBRARY = "/run/testbed/library"  # Python packages: ours, and those of others
 CONTENT = "/run/testbed/content"  # the titles, as every OCA and the origin hold them
@@ -199,6 +200,7 @@ class Session:
     max_kbps: int = 0  # the device shows no higher bitrate; 0: any
     probe: bool = False  # the OCAs of the list are asked for a little first, and the quickest is taken
     http: str = "1.1"  # or 2, where the server offers it
+    tls: str = "1.3"  # or 1.2: the newest that the client speaks
     families: tuple[int, ...] = (4,)  # 4 and 6, as the client has addresses
     live_latency_ns: int | None = None  # the title is live, and played so long after it came into being
     leave_ns: int | None = None  # the viewer leaves so long after the session's start

@@ -9,6 +9,7 @@ NodeName = NewType("NodeName", str)
 OcaName = NewType("OcaName", str)
 RouterName = NewType("RouterName", str)  # the job holds the description of its routing
 NeighborName = NewType("NeighborName", str)  # who the fault's router speaks BGP with across a border
+ExpiredOcaName = NewType("ExpiredOcaName", str)  # an OCA that has an expired certificate, too
 TitleName = NewType("TitleName", str)
 PopulationName = NewType("PopulationName", str)  # of clients, as north.homes
 Prefix = NewType("Prefix", str)

@@ -60,6 +60,7 @@ def served(tmp_path):
     plan = SimpleNamespace(
         cdn=SimpleNamespace(zone="cdn.example", steering=SimpleNamespace(mode="list")),
         authority=Authority(1, time.time_ns()),
+        expired=frozenset(),
     )
     node, port = Node(name="oca-n1", role="oca", address="127.0.0.1"), free_port()
     equipment = web_server(node, plan, Serving(connections=2))

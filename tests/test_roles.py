@@ -110,7 +110,7 @@ def plan():
         cdn=SimpleNamespace(zone="cdn.example", report=5, stale=15, grace=300, ttl=300 * 10**9,
             steering=SimpleNamespace(mode="list"),
         ),
-        titles=(), titles_on=lambda oca: (), fill=None, anycast=(),
+        titles=(), titles_on=lambda oca: (), fill=None, anycast=(), expired=frozenset(),
         homes={"north.core": "north", "west.core": "west"}, costs={"link4": 7},
         cones={"west": [ip_network("10.3.0.0/18"), ip_network("2001:db8:3::/52")]},
         topology=SimpleNamespace(

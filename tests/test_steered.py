@@ -43,7 +43,7 @@ def test_every_fault_struck_and_healed(folder):
     faults = json.loads((folder / "verdict.json").read_text())["faults"]
     assert [(each["kind"], each["took_hold"], each["healed"]) for each in faults] == [
         ("oca-drain", True, True), ("certificate-mismatch", True, True), ("content-missing", True, True),
-        ("link-impair", True, True), ("control-plane-down", True, True),
+        ("link-impair", True, True), ("certificate-expired", True, True), ("control-plane-down", True, True),
     ]  # fmt: skip
 
 
@@ -118,6 +118,34 @@ def test_s9_a_dead_first_oca_costs_the_players_own_timeout(tables):
     assert abs(late[1] - usual[0] - 4 * S) <= 2 * RTT_NS
 
 
+def test_s9_the_wait_is_the_delay_and_the_next_fetch_less_the_buffer(tables):
+    """A buffer of 3 s is less than the time-out: the stall is max(0, delay + refetch - buffer), exactly."""
+    failed = tables.sql(
+        """select session_id, t_ns, total_ns from requests join sessions using (session_id)
+           where start_ns between 33e9 and 34.5e9 and error like 'timeout%' and t_ns < 40e9"""
+    )
+    assert failed
+    for session, t_ns, delay_ns in failed:
+        said = "select t_ns, buffer_ns from playback where session_id = ? and event = 'segment' and t_ns <= ?"
+        filled_ns, level_ns = tables.sql(f"{said} order by t_ns desc", session, t_ns)[0]
+        buffer_ns = level_ns - (t_ns - filled_ns)
+        again = "select t_ns, total_ns from requests where session_id = ? and t_ns > ? and status = 206"
+        next_ns, refetch_ns = tables.sql(f"{again} order by t_ns", session, t_ns)[0]
+        moments = "select min(t_ns) from playback where session_id = ? and event = ? and t_ns > ?"
+        stalled, resumed = (tables.scalar(moments, session, each, t_ns) for each in ("stall", "resume"))
+        assert 0 <= next_ns - (t_ns + delay_ns) < MS
+        assert abs((resumed - stalled) - max(0, delay_ns + refetch_ns - buffer_ns)) < MS
+
+
+def test_an_older_device_is_served_by_tls_1_2_and_http_2(tables):
+    spoken = tables.sql(
+        """select distinct start_ns between 33e9 and 34.5e9, tls, http from served
+           join requests using (request_id) join sessions using (session_id)
+           where requests.status = 206 and oca != 'origin'"""
+    )
+    assert sorted(spoken) == [(False, "TLSv1.3", "1.1"), (True, "TLSv1.2", "2")]
+
+
 def test_a_title_that_the_nearest_ocas_lack_is_a_content_miss(tables):
     rows = tables.sql(
         "select distinct oca, reason, miss, place from steering where title = 'rare' order by oca"
@@ -131,8 +159,10 @@ def test_a_title_that_the_nearest_ocas_lack_is_a_content_miss(tables):
 
 def test_errors_say_what_was_wrong_and_nobody_stalls_for_them(tables):
     for oca, window, error in (
-        ("oca-b", "17e9 and 22e9", "certificate refused"), ("oca-a", "24e9 and 28e9", "HTTP 404"),
-    ):  # fmt: skip
+        ("oca-b", "17e9 and 22e9", "certificate refused: another name"),
+        ("oca-a", "24e9 and 28e9", "HTTP 404"),
+        ("oca-b", "41.5e9 and 44.5e9", "certificate refused: expired"),
+    ):
         found = tables.sql(
             f"select distinct error from requests where oca = ? and error != '' and t_ns between {window}",
             oca,

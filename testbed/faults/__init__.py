@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from testbed.references import (
     CommunityName,
+    ExpiredOcaName,
     LinkName,
     NeighborName,
     NodeName,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from testbed.routing import Routing
 
 __all__ = [
-    "CommunityName", "Fault", "LinkName", "NeighborName", "Net", "NodeName", "OcaName", "PopulationName",
-    "Prefix", "RouterName", "State", "TitleName", "changes", "layered",
+    "CommunityName", "ExpiredOcaName", "Fault", "LinkName", "NeighborName", "Net", "NodeName", "OcaName",
+    "PopulationName", "Prefix", "RouterName", "State", "TitleName", "changes", "layered",
 ]  # fmt: skip
 
 State = dict[str, dict[str, list[Any]]]  # by node, by part (interfaces, queues, processes, files…)

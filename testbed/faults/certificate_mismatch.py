@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from testbed.job import NODES
 if TYPE_CHECKING:
     from testbed.measure.tables import Tables
 
-_REFUSED = "select count(*) from requests where oca = ? and error like 'certificate refused%'"
+_REFUSED = "select count(*) from requests where oca = ? and error = 'certificate refused: another name'"
 
 
 @dataclass(kw_only=True)
@@ -29,19 +29,11 @@ class CertificateMismatch(Fault):
         """The appliance."""
         return self.target
 
-    @contextmanager
-    def strike(self, net: Net) -> Iterator[None]:
+    def strike(self, net: Net) -> AbstractContextManager[None]:
         """Restart its web server with the origin's certificate, and at the end with its own."""
         papers = ("certificate.pem", "key.pem")
         others = {name: net.job.node("origin").files[f"{NODES}/origin/{name}"] for name in papers}
-        with ExitStack() as in_force:
-            with net.stopped(self.target, ("nginx",)):
-                in_force.enter_context(net.files(self.target, others))
-            try:
-                yield
-            finally:
-                with net.stopped(self.target, ("nginx",)):
-                    in_force.close()
+        return presenting(net, self.target, others)
 
     def took_hold(self, tables: Tables) -> bool | None:
         """Clients refused its certificate; None if nobody connected."""
@@ -54,3 +46,16 @@ class CertificateMismatch(Fault):
     def healed(self, tables: Tables) -> bool | None:
         """Nobody refuses it any more."""
         return not tables.after(self).scalar(_REFUSED, self.target)
+
+
+@contextmanager
+def presenting(net: Net, oca: str, papers: Mapping[str, str]) -> Iterator[None]:
+    """Have an OCA's web server present other papers, by the name of the file, while inside."""
+    with ExitStack() as in_force:
+        with net.stopped(oca, ("nginx",)):
+            in_force.enter_context(net.files(oca, papers))
+        try:
+            yield
+        finally:
+            with net.stopped(oca, ("nginx",)):
+                in_force.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 
 from testbed.faults import (
+    ExpiredOcaName,
     Fault,
     LinkName,
     NeighborName,
@@ -191,7 +192,7 @@ def _targets(scenario: Scenario, topology: Topology, kind: object, here: Locatio
                 continue
             if LinkName in types:
                 yield from _link(topology, name, where)
-            elif OcaName in types and name not in topology.ocas:
+            elif types & {OcaName, ExpiredOcaName} and name not in topology.ocas:
                 yield Breach(where, *absent("OCA", name, topology.ocas, "write one of the topology's ocas"))
             elif TitleName in types and name not in scenario.titles:
                 otherwise = "describe it under titles:"

@@ -110,6 +110,7 @@ class Playback(Model):
         default=False, description="ask all OCAs of the list for a little, and take the quickest"
     )
     http: Literal["1.1", "2"] = Field("1.1", description="2: where the OCA offers it")
+    tls: Literal["1.2", "1.3"] = Field("1.3", description="the newest that the device speaks")
     live: Live | None = None
     watch: Watch | None = None
     script: list[Step] = Field(default_factory=list, description="what each viewer does, by time")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed import job as jobs
 from testbed import titles as titling
-from testbed.faults import Fault, RouterName
+from testbed.faults import ExpiredOcaName, Fault, RouterName
 from testbed.job import Job, Title
 from testbed.plan.blueprint import Blueprint
 from testbed.plan.capturing import capturing
@@ -38,6 +38,7 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     titles = tuple(_title(scenario, name) for name in scenario.titles)
     blueprint = draw(topology, titles, Authority(scenario.seed, EPOCH_NS))
     blueprint.fill = scenario.fill
+    blueprint.expired = _named(scenario.faults, ExpiredOcaName)
     blueprint.content.update({oca: tuple(names) for oca, names in scenario.content.items()})
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
     captures, windows = capturing(scenario, tuple(blueprint.links), partial(_addresses, blueprint))
@@ -123,19 +124,23 @@ def _fault(number: int, fault: Fault) -> jobs.Fault:
 
 def _routing(faults: Iterable[Fault], blueprint: Blueprint) -> dict[str, Routing]:
     """The descriptions of the routers that faults may tell anew."""
-    named = (
-        getattr(fault, parameter)
-        for fault in faults
-        for parameter, hint in typing.get_type_hints(type(fault)).items()
-        if hint is RouterName
-    )
     return {
         router: dataclasses.replace(
             describe(blueprint.nodes[router], blueprint),
             announced=tuple(map(str, blueprint.network_of(router).announced)),
         )
-        for router in sorted({*named})
+        for router in sorted(_named(faults, RouterName))
     }
+
+
+def _named(faults: Iterable[Fault], reference: object) -> frozenset[str]:
+    """What the parameters of that type name."""
+    return frozenset(
+        getattr(fault, parameter)
+        for fault in faults
+        for parameter, hint in typing.get_type_hints(type(fault)).items()
+        if hint is reference
+    )
 
 
 def _check(check: Check) -> dict[str, Any]:

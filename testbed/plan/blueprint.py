@@ -81,6 +81,7 @@ class Blueprint:
     populations: dict[str, Population] = field(default_factory=dict)  # as a scenario names them
     fill: Fill | None = None  # how OCAs come to hold what they do not at the start
     content: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of OCAs that do not hold all titles
+    expired: frozenset[str] = frozenset()  # OCAs that have an expired certificate beside their own
     homes: dict[str, str] = field(default_factory=dict)  # the network of every node that is in one
     costs: dict[str, int] = field(default_factory=dict)  # OSPF's, by link, where one is written by hand
 

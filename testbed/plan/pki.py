@@ -34,11 +34,14 @@ class Authority:
         )
         return _pem(built.sign(key, hashes.SHA256(), ecdsa_deterministic=True))
 
-    def issue(self, host: str, *others: str) -> tuple[str, str]:
-        """A certificate and its key for a host name and others, both PEM."""
+    def issue(self, host: str, *others: str, expired: bool = False) -> tuple[str, str]:
+        """A certificate and its key for a host name and others, both PEM.
+
+        One that is `expired` ran out when the others became valid, and has the same key.
+        """
         key = self._key(host)
         built = (
-            self._builder(_name(host), _name("testbed run CA"), key, host)
+            self._builder(_name(host), _name("testbed run CA"), key, host, expired=expired)
             .add_extension(
                 x509.SubjectAlternativeName([x509.DNSName(name) for name in (host, *others)]), False
             )
@@ -58,9 +61,17 @@ class Authority:
         return ec.derive_private_key(self._digest(f"key {owner}") % (_ORDER - 1) + 1, ec.SECP256R1())
 
     def _builder(
-        self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, owner: str
+        self,
+        subject: x509.Name,
+        issuer: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        owner: str,
+        *,
+        expired: bool = False,
     ) -> x509.CertificateBuilder:
+        valid = dt.timedelta(days=3650)
         start = dt.datetime.fromtimestamp(self.epoch_ns // 10**9, dt.UTC) - dt.timedelta(days=1)
+        start -= valid * expired
         ca_key = self._key("ca").public_key()
         return (
             x509.CertificateBuilder()
@@ -69,7 +80,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(self._digest(f"serial {owner}") >> 97)
             .not_valid_before(start)
-            .not_valid_after(start + dt.timedelta(days=3650))
+            .not_valid_after(start + valid)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key), False)
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from testbed.job import OUT, Node, Process
+from testbed.job import EXPIRED, OUT, Node, Process
 from testbed.roles import Equipment, Role, place
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def web_server(node: Node, plan: Blueprint, serving: Serving = _SYSTEMS) -> Equi
         "list": (), "dns": (f"*.edge.{plan.cdn.zone}",), "anycast": (f"edge.{plan.cdn.zone}",)
     }[plan.cdn.steering.mode]  # fmt: skip
     certificate, key = plan.authority.issue(host, *edges)
+    expired = (
+        {place(node, EXPIRED): plan.authority.issue(host, *edges, expired=True)[0]}
+        if node.name in plan.expired
+        else {}
+    )
     access = f"{OUT}/logs/{node.name}/access.jsonl"
     listen = "\n".join(f"    listen {address}:443 ssl http2;" for address in _in_urls(node))
     limit = (
@@ -110,6 +115,7 @@ http {{
         place(node, "certificate.pem"): certificate,
         place(node, "key.pem"): key,
         place(node, "ca.pem"): plan.authority.certificate,
+        **expired,
     }
     nginx = ("nginx", "-p", place(node, ""), "-e", "stderr", "-c", place(node, "nginx.conf"))
     if serving.pacing_bps is None:

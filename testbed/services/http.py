@@ -40,6 +40,7 @@ STEP_NS = 1_000_000  # poll() counts in milliseconds
 RACE_MS = 250  # RFC 8305, section 8: connection attempt delay
 _HAPPY_EYEBALLS_TIMEOUT_MS = 271  # curl.h; pycurl has no name for it
 _VERSIONS = {"1.1": pycurl.CURL_HTTP_VERSION_1_1, "2": pycurl.CURL_HTTP_VERSION_2TLS}
+_NEWEST_TLS = {"1.2": pycurl.SSLVERSION_MAX_TLSv1_2, "1.3": pycurl.SSLVERSION_MAX_TLSv1_3}
 _TOLD = {
     pycurl.CURL_HTTP_VERSION_1_0: "1.0",
     pycurl.CURL_HTTP_VERSION_1_1: "1.1",
@@ -59,6 +60,13 @@ _ERRORS = {
     pycurl.E_PARTIAL_FILE: "connection closed within the body",
     pycurl.E_FILESIZE_EXCEEDED: "answer longer than asked for",
 }
+
+# Why a certificate was refused, by what OpenSSL's verification came to (x509_vfy.h); 1 is where libcurl
+# begins, and what is left where OpenSSL is content and the name is wrong.
+_VERIFIED = {
+    1: "another name", 9: "not yet valid", 10: "expired", 18: "nobody known signed it",
+    19: "nobody known signed it", 20: "nobody known signed it", 21: "nobody known signed it",
+}  # fmt: skip
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _TCP_INFO_LAST_DATA_RECV = 52  # offset of tcpi_last_data_recv in struct tcp_info, linux/tcp.h
@@ -90,11 +98,13 @@ class Response:
 class Client:
     """One viewer's or agent's HTTP client: one request at a time, connections kept."""
 
-    def __init__(self, ca: str, timeout_ns: int, user_agent: str = "testbed", http: str = "1.1") -> None:
+    def __init__(
+        self, ca: str, timeout_ns: int, user_agent: str = "testbed", http: str = "1.1", tls: str = "1.3"
+    ) -> None:
         self._ca = ca
         self._timeout_ns = timeout_ns
         self._user_agent = user_agent
-        self._version = _VERSIONS[http]
+        self._version, self._newest_tls = _VERSIONS[http], _NEWEST_TLS[tls]
         self._curl = pycurl.Curl()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -157,6 +167,7 @@ class Client:
         curl.setopt(pycurl.RESOLVE, [f"{parts.hostname}:{parts.port or 443}:{listed}"])
         curl.setopt(pycurl.CAINFO, self._ca)
         curl.setopt(pycurl.HTTP_VERSION, self._version)
+        curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2 | self._newest_tls)
         curl.setopt(_HAPPY_EYEBALLS_TIMEOUT_MS, RACE_MS)
         curl.setopt(pycurl.PROXY, "")  # whatever the environment says
         curl.setopt(pycurl.NOSIGNAL, 1)
@@ -250,6 +261,9 @@ class Client:
     def _name(self, code: int, message: str) -> str:
         """An error in words that do not depend on how long things took."""
         words = _ERRORS.get(code, message)
+        if code == pycurl.E_PEER_FAILED_VERIFICATION:
+            found = self._curl.getinfo(pycurl.SSL_VERIFYRESULT)
+            return f"{words}: {_VERIFIED.get(found, f'OpenSSL says {found}')}"
         number = self._curl.getinfo(pycurl.OS_ERRNO)
         return f"{words}: {errno.errorcode.get(number, number)}" if number else words
 
