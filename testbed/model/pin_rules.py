@@ -9,7 +9,7 @@ from typing import NamedTuple
 from testbed.model.breach import Breach, network_at
 from testbed.model.document import Location, dotted
 from testbed.model.pins import Interface, Net
-from testbed.model.prefixes import LanName, NoRoom, Prefixes, Prefixing, assign
+from testbed.model.prefixes import ANYCAST4, ANYCAST6, LanName, NoRoom, Prefixes, Prefixing, assign
 from testbed.model.topology import CDN, Cdn, Exchange, Host, Isp, Oca, Switch, Topology
 
 
@@ -66,6 +66,7 @@ def breaches(topology: Topology) -> Iterator[Breach]:
                 what = f"{prefix} overlaps with {earlier} of {dotted(other[:-1])}"
                 yield Breach(location, what, "write a prefix of its own, or delete it to have one planned")
                 break
+    yield from _anycast(topology)
     yield from _families(topology)
     yield from _switches(topology)
     yield from _ends(topology)
@@ -98,6 +99,17 @@ def _prefixes(topology: Topology) -> Iterator[tuple[Location, Net]]:
         for key, prefix in (("prefix", owner.prefix), ("prefix6", owner.prefix6)):
             if prefix:
                 yield (*start, key), ip_network(prefix)
+
+
+def _anycast(topology: Topology) -> Iterator[Breach]:
+    """What all OCAs have, where anycast steers, is nobody's else."""
+    if topology.cdn is None or topology.cdn.steering.mode != "anycast":
+        return
+    for location, taken in (*_prefixes(topology), *((pin.location, pin.takes) for pin in pins(topology))):
+        for shared in (ANYCAST4, ANYCAST6):
+            if taken.overlaps(shared):
+                what = f"{taken} overlaps with {shared}, in which all OCAs have their one address"
+                yield Breach(location, what, "write another, or a mode of cdn.steering that is not anycast")
 
 
 def _families(topology: Topology) -> Iterator[Breach]:

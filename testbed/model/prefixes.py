@@ -29,6 +29,9 @@ _SWITCH_VLANS, _EXCHANGE_VLANS = 8, 15
 _DOCUMENTATION = 0x20010DB8 << 96
 _SPARES = 1024
 
+# Of the CDN where its OCAs share one address: announced by each of them, and of nothing else of the plan.
+ANYCAST4, ANYCAST6 = IPv4Network("198.51.100.0/24"), IPv6Network("2001:db8:ca::/48")
+
 LanName = tuple[str, int]  # an exchange or the first switch of a LAN, and the VLAN, 0 without one
 
 

@@ -35,9 +35,6 @@ _LINKS, _OCAS, _HOSTS, _LOOPBACKS, _SERVICES, _POPULATIONS = 0, 4, 5, 6, 7, 8
 _POPULATIONS_MOST = 8
 _CLIENTS6 = 0x1000
 
-# Of the CDN where its OCAs share one address: announced by each of them, and of nothing else of the plan.
-ANYCAST4, ANYCAST6 = IPv4Network("198.51.100.0/24"), IPv6Network("2001:db8:ca::/48")
-
 Ends = tuple[str, str]
 
 

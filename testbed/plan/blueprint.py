@@ -14,11 +14,11 @@ from itertools import chain
 from testbed.job import Link, Node, Title
 from testbed.model.bgp import Accept, Announce, BgpSpec
 from testbed.model.cdn import Fill
-from testbed.model.prefixes import LanName
+from testbed.model.prefixes import ANYCAST4, ANYCAST6, LanName
 from testbed.model.reach import closure
 from testbed.model.schema import Topology
 from testbed.model.topology import Cdn
-from testbed.plan.addresses import ANYCAST4, ANYCAST6, Block, Lan, Population
+from testbed.plan.addresses import Block, Lan, Population
 from testbed.plan.pki import Authority
 
 
