@@ -22,12 +22,16 @@ SHUT_NS, REPORT_NS, TTL_NS = 8 * S, 2 * S, 4 * S
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     job = pipeline.plan(HERE / "cdn" / "levers.yaml")
+    asked = jobs.Fault(
+        id=2, kind="sockets-asked", source="outside_sockets:Asked", at_ns=5 * S, lasts_ns=S, target="oca-1",
+        parameters={"node": "oca-1"},
+    )  # fmt: skip
     shut = jobs.Fault(
         id=1, kind="shut", source="outside_session:Shut", at_ns=SHUT_NS, lasts_ns=30 * S, target="oca-1",
         parameters={"router": "north.core", "neighbor": "oca-1"},
     )  # fmt: skip
     out = tmp_path_factory.mktemp("levers")
-    result = pipeline.run(dataclasses.replace(job, faults=(shut,)), Guest(), out, lambda *_: None)
+    result = pipeline.run(dataclasses.replace(job, faults=(shut, asked)), Guest(), out, lambda *_: None)
     assert not result.reason, result.evidence
     return result.run
 
@@ -118,6 +122,30 @@ def test_s6_after_a_withdrawal_new_sessions_move_and_running_ones_do_not(tables)
     assert tables.sql(running, SHUT_NS) == [(["oca-1"], "completed")] * 2
     late = "select count(*) from requests where oca = 'oca-1' and status = 206 and t_ns > ?"
     assert tables.scalar(late, closed + REPORT_NS + TTL_NS) > 10
+
+
+def test_who_is_full_is_passed_over_and_the_private_peering_is_next(tables):
+    rows = tables.sql(
+        """select t_ns, list(oca order by place) filter (place is not null),
+               max(reason) filter (oca = 'oca-6'), max(site) filter (oca = 'oca-7'), max(miss)
+           from steering where client like 'north.crowd%' group by decision, t_ns order by t_ns"""
+    )
+    first = {round(t_ns / S): tuple(said) for t_ns, *said in rows}
+    assert first[2] == first[5] == (["oca-6", "oca-7"], "the best", "pni", "")
+    full = (["oca-7"], "full: 2 of 2 connections", "pni", "health miss")
+    assert first[8] == first[11] == full
+    assert tables.sql("select ocas from sessions where client like 'north.crowd%' order by start_ns") == [
+        (["oca-6"],), (["oca-6"],), (["oca-7"],), (["oca-7"],),
+    ]  # fmt: skip
+
+
+def test_an_oca_sends_by_the_congestion_control_that_it_is_told(folder):
+    """As ss(8) has it from the kernel: a line for each connection, and one of what TCP knows of it."""
+    lines = (folder / "logs" / "oca-1" / "ss.log").read_text().splitlines()
+    known = [line.split() for line in lines[1::2]]
+    assert len(known) >= 2
+    assert {words[0] for words in known} == {"bbr"}
+    assert all(any(word.startswith("bbr:(bw:") for word in words) for words in known)
 
 
 def test_a_title_that_no_oca_has_ends_in_an_error_by_name(tables):
