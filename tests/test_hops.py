@@ -4,6 +4,7 @@ import pytest
 from captures import ACK, EPOCH_NS, MS, Network, S, ethernet, in_ipv6, ipv4, mac, network, tcp, udp
 
 from testbed.job import Job
+from testbed.measure.points import points
 from testbed.measure.tables import Tables, write
 
 UP, DOWN = "c1 r1 ix r2 s1", "s1 r2 ix r1 c1"
@@ -95,6 +96,62 @@ def test_a_copy_made_on_the_way_is_no_hop_of_its_own(tmp_path):
     net.send(0, UP, udp(5000, 53, b"same"), proto=17)
     net.seen["r2.eth1"].append((net.seen["r2.eth1"][0][0] + MS, net.seen["r2.eth1"][0][1]))
     assert len(crossed(net, tmp_path)) == 3
+
+
+def test_a_copy_made_on_the_way_does_not_stand_for_an_equal_packet_that_is_lost_later(tmp_path):
+    net = Network()
+    same = {"proto": 17, "ident": 0, "hop_ns": MS}
+    net.send(0, UP, udp(5000, 53, b"same"), **same)
+    left = net.seen["r2.eth1"][0]
+    net.seen["r2.eth1"].append((left[0] + MS, left[1]))
+    net.send(10 * MS, UP, udp(5000, 53, b"same"), **same, lost_at="r2")
+    net.send(20 * MS, UP, udp(5000, 53, b"same"), **same)
+    found = crossed(net, tmp_path, "select sent_ns, lost from hops where \"from\" = 'r2' order by sent_ns")
+    assert found == [(2 * MS, False), (12 * MS, True), (22 * MS, False)]
+
+
+def test_of_equal_packets_under_way_at_once_the_usual_delay_tells_and_the_hop_is_ambiguous(tmp_path):
+    net = Network()
+    net.send(0, UP, tcp(4000, 443, 1, 1, ACK, b"x"), hop_ns=5 * MS)  # the usual delay
+    same = {"proto": 17, "ident": 0, "hop_ns": 5 * MS}
+    net.send(50 * MS, UP, udp(5000, 53, b"same"), **same, lost_at="r1")
+    net.send(52 * MS, UP, udp(5000, 53, b"same"), **same)
+    query = "select sent_ns, delay_ns, lost, ambiguous from hops where \"from\" = 'r1' order by sent_ns"
+    assert crossed(net, tmp_path, query) == [
+        (0, 5 * MS, False, False),
+        (50 * MS, None, True, False),
+        (52 * MS, 5 * MS, False, True),
+    ]
+
+
+def test_fragments_of_one_packet_are_told_apart(tmp_path):
+    net = Network()
+    (place,) = [each for each in points(net.job) if each.link == "c1--r1"]
+    (onward,) = [each for each in points(net.job) if each.link == "r1--ix"]
+    for number, (field, size) in enumerate([(0x2000, 1480), (0x2000 | 185, 1480), (370, 40)]):
+        whole = bytearray(ipv4(b"\xaa" * size, "10.0.0.0", "10.0.4.1", 17, ident=7))
+        whole[6:8] = field.to_bytes(2)
+        for at, here, into in ((0, place, place.peer_mac), (2 * MS, onward, onward.peer_mac)):
+            if at and number == 1:
+                continue  # the middle one is lost
+            frame = ethernet(bytes(whole), here.mac.hex(), into.hex())
+            net.seen[here.name].append((EPOCH_NS + number + at, frame))
+    found = crossed(
+        net, tmp_path, "select sent_ns, delay_ns from hops where \"from\" = 'r1' order by sent_ns"
+    )
+    assert found == [(0, 2 * MS), (1, None), (2, 2 * MS)]
+
+
+def test_one_node_after_another_with_captures_read_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr("testbed.measure.hops.ROWS", 1)
+    monkeypatch.setattr("testbed.measure.hops.MOST", 7)
+    net = Network()
+    for number in range(300):
+        at = number // 40 * MS  # forty in one instant
+        net.send(
+            at, UP, tcp(4000, 443, number, 1, ACK, b"x"), lost_at="r2" if number % 10 == 3 else "", hop_ns=0
+        )
+    assert crossed(net, tmp_path, "select count(*) filter (lost), count(*) from hops") == [(30, 900)]
 
 
 def test_packets_for_the_node_itself_and_for_groups_are_no_hops(tmp_path):

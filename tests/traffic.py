@@ -74,21 +74,23 @@ def swallow(config):
 
     Few system calls are cheap; a receiver that slept between its reads would be as cheap, but the kernel
     puts acknowledgements off while data lies unread that was asked for (SO_RCVLOWAT in socket(7)).
-    With `quickack` every segment is acknowledged by itself.
+    With `quickack` every segment is acknowledged by itself. With `nap_ns` little is taken at a time and with
+    naps between, into a small buffer, so that the window closes.
     """
     _set(config)
     if config.get("quickack"):
         _acknowledge_each(config["to"], config["via"])
     with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
+        nap_ns = config.get("nap_ns", 0)
+        listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 17 if nap_ns else 1 << 24)
         listening.bind(("0.0.0.0", PORT))
         listening.listen()
         connection, _ = listening.accept()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, config["take_bytes"])
         room = bytearray(1 << 23)
         try:
-            while connection.recv_into(room, 0, socket.MSG_TRUNC):  # thrown away uncopied (tcp(7))
-                pass
+            while connection.recv_into(room, 1 << 17 if nap_ns else 0, socket.MSG_TRUNC):  # uncopied (tcp(7))
+                time.sleep(nap_ns / 1e9) if nap_ns else None
         except ConnectionResetError:
             return
 

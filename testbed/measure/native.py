@@ -42,9 +42,9 @@ RECORD = _layout(
 ROW = _layout(
     t_ns="i8", fingerprint="u8", rtt_ns="i8", src="u4", dst="u4", length="u4", tcp_seq="u4", tcp_ack="u4",
     payload_length="u4", ts_val="u4", ts_ecr="u4", flow_id="u4", extra="u4", payload="u4", in_flight="u4",
-    interface="u4", has="u2", sport="u2", dport="u2", proto="u2", ip_id="u2", fragment="u2", tcp_flags="u2",
-    tcp_window="u2", mss="u2", vlan="u2", analysis="u2", ttl="u1", tos="u1", icmp_type="u1", icmp_code="u1",
-    scale="u1", starts_with="u1",
+    interface="u4", sacked="u4", has="u2", sport="u2", dport="u2", proto="u2", ip_id="u2", fragment="u2",
+    tcp_flags="u2", tcp_window="u2", mss="u2", vlan="u2", analysis="u2", ttl="u1", tos="u1", icmp_type="u1",
+    icmp_code="u1", scale="u1", starts_with="u1",
 )  # fmt: skip
 EXTRA = _layout(count="u4", words=("u4", 8))
 ADDRESS = _layout(bytes="V16", family="u1")

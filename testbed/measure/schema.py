@@ -94,7 +94,7 @@ TABLES: dict[str, Table] = {
         starts_with=(_TEXT, "what the payload starts with: dns-query, bgp-update, tls-data, quic-initial, …"),
         tcp_analysis=(_TEXT, "what Wireshark would call the segment here: retransmission, duplicate-ack, …"),
         rtt_ns=(_BIG, "since the segment that this acknowledges was seen here; null if that is not one"),
-        in_flight=(_U32, "bytes sent and not acknowledged, as seen here; null unless it has a payload"),
+        in_flight=(_U32, "bytes sent and neither acknowledged nor SACKed here; null without payload"),
     )),
     "flows": Table("one TCP or UDP flow at one capture point", _columns(
         flow_id=_FLOW,
@@ -129,7 +129,7 @@ TABLES: dict[str, Table] = {
         timeouts=(_BIG, "segments sent again after 200 ms or more of silence: the timer (RFC 6298)"),
         zero_windows=(_BIG, "segments that close the receive window"),
         windows_full=(_BIG, "segments that fill the receiver's window"),
-        in_flight_max=(_BIG, "most bytes sent and not acknowledged, as seen here"),
+        in_flight_max=(_BIG, "most bytes sent and neither acknowledged nor SACKed, as seen here"),
         tls_ns=(_BIG, "from the client's hello to the end of its TLS handshake; null if not seen"),
     )),
     "hops": Table("one packet crossing a node and its next link", _columns(

@@ -46,14 +46,16 @@ typedef struct {
 	Sent *sent;		/* not acknowledged yet, by `end` */
 	size_t first, count, room;
 	int64_t segment_ns;	/* of the last segment */
-	int64_t top_ns;		/* when `top` was last raised */
-	uint32_t last_ack;	/* that it sent */
+	int64_t again_ns;	/* when what ends where it is acknowledged came again; NEVER: it did not */
+	int64_t next_ns;	/* when `next` was last raised */
+	uint32_t next;		/* the sequence number that Wireshark expects next */
+	uint32_t last_ack, last_sacked; /* that it sent */
 	int64_t last_ack_ns;
 	int32_t window;		/* that it offered last, not scaled; -1: none yet */
 	int16_t scale;		/* -1: not known */
 	uint16_t last_analysis;
 	uint32_t repeats;	/* duplicate acknowledgements in a row */
-	uint8_t known, ack_known, acks;
+	uint8_t known, ack_known, acks, met; /* of base, acked, last_ack and next */
 } Way;
 
 typedef struct {
@@ -221,6 +223,7 @@ static Flow *opened(Follow *follow, Row *row, size_t slot, int from_client, int 
 	flow->asked_ns = flow->answered_ns = flow->hello_ns = flow->met_ns = NEVER;
 	for (int side = 0; side < 2; side++) {
 		flow->ways[side].scale = flow->ways[side].window = -1;
+		flow->ways[side].again_ns = NEVER;
 		flow->ways[side].total.first_out_ns = flow->ways[side].total.first_in_ns = NEVER;
 	}
 	flow->earlier = follow->slots[slot];
@@ -317,6 +320,36 @@ static int64_t unwrapped(const Way *way, uint32_t number)
 	return way->top + (int32_t)(number - (uint32_t)(way->base + (uint64_t)way->top));
 }
 
+/* Remember that an acknowledgement up to `end` would answer what is seen now, unless it answers another. */
+static void await(Follow *follow, Way *way, int64_t end, int64_t t_ns)
+{
+	size_t at;
+
+	if (way->ack_known && end <= way->acked) {
+		if (end == way->acked && way->again_ns == NEVER)
+			way->again_ns = t_ns;
+		return;
+	}
+	if (way->count == MOST) {
+		way->first++;
+		way->count--;
+	}
+	if (way->first && way->first + way->count == way->room) {
+		memmove(way->sent, way->sent + way->first, way->count * sizeof(Sent));
+		way->first = 0;
+	}
+	if (!grow((void **)&way->sent, &way->room, way->first + way->count + 1, sizeof(Sent))) {
+		follow->failed = 1;
+		return;
+	}
+	for (at = way->first + way->count; at > way->first && way->sent[at - 1].end >= end; at--)
+		if (way->sent[at - 1].end == end)
+			return;
+	memmove(&way->sent[at + 1], &way->sent[at], (way->first + way->count - at) * sizeof(Sent));
+	way->sent[at] = (Sent){end, t_ns};
+	way->count++;
+}
+
 /* What was new of a segment of `size` from `low` on. */
 static void segment(Follow *follow, Way *way, Row *row, int64_t low, int64_t size)
 {
@@ -342,21 +375,7 @@ static void segment(Follow *follow, Way *way, Row *row, int64_t low, int64_t siz
 	way->total.unique += fresh < row->payload_length ? fresh : row->payload_length;
 	if ((!fresh || late) && high > way->acked)
 		remember(follow, &way->unsure, low, high);
-	if (high > way->top) {
-		if (way->count == MOST) {
-			way->first++;
-			way->count--;
-		}
-		if (way->first && way->first + way->count == way->room) {
-			memmove(way->sent, way->sent + way->first, way->count * sizeof(Sent));
-			way->first = 0;
-		}
-		if (!grow((void **)&way->sent, &way->room, way->first + way->count + 1, sizeof(Sent))) {
-			follow->failed = 1;
-			return;
-		}
-		way->sent[way->first + way->count++] = (Sent){high, row->t_ns};
-	}
+	await(follow, way, high, row->t_ns);
 	way->segment_ns = row->t_ns;
 }
 
@@ -367,8 +386,13 @@ static void acknowledged(Follow *follow, const Flow *flow, Way *way, Row *row)
 	int unsure = 0;
 	size_t kept = 0;
 
+	if (reached == since && way->again_ns != NEVER) { /* the answer to what had been acknowledged before */
+		row->rtt_ns = row->t_ns - way->again_ns;
+		way->again_ns = NEVER;
+	}
 	if (reached <= since)
 		return;
+	way->again_ns = NEVER;
 	for (size_t each = 0; each < way->unsure.count; each++) {
 		const Span span = way->unsure.at[each];
 
@@ -399,62 +423,59 @@ static void acknowledged(Follow *follow, const Flow *flow, Way *way, Row *row)
 	way->ack_known = 1;
 }
 
-/* Name a segment as Wireshark does. `low` and `size` are its place in the sequence space. */
-static void name(const Flow *flow, Way *way, Way *other, Row *row, int64_t low, int64_t size)
+/* Name a segment of `size` in the sequence space as Wireshark does. */
+static void name(const Flow *flow, Way *way, const Way *other, Row *row, uint32_t size)
 {
 	uint16_t found = 0, flags = row->tcp_flags;
-	int special = flags & (SYN | FIN | RST), space = size > 0;
-	int64_t high = low + size;
+	uint32_t end = row->seq + size;
+	int special = flags & (SYN | FIN | RST), keeps = 0;
+	int32_t ahead = way->met ? (int32_t)(row->seq - way->next) : 0; /* of what is expected next */
+	int expected = way->met && !ahead, empty = !row->payload_length;
 	int same_ack = way->acks && row->ack == way->last_ack, repeated = 0;
-	int64_t theirs = other->known ? unwrapped(other, row->ack) : 0;
 
-	if (way->known && row->payload_length == 1 && low == way->top && other->window == 0) {
-		found |= ZERO_PROBE;
-		goto named;
-	}
-	if (!row->tcp_window && !special)
-		found |= ZERO_WINDOW;
-	if (way->known && low > way->top && !(flags & RST))
-		found |= LOST;
-	if (way->known && row->payload_length <= 1 && low == way->top - 1 && !special)
-		found |= KEEP_ALIVE;
-	if (!row->payload_length && row->tcp_window && way->known && low == way->top && same_ack && !special) {
-		if (row->tcp_window != way->window) {
-			found |= row->extra ? DUP_ACK : WINDOW_UPDATE;
-		} else if (other->last_analysis & KEEP_ALIVE) {
-			found |= KEEP_ALIVE_ACK;
-		} else {
-			found |= DUP_ACK;
+	if (expected && row->payload_length == 1 && other->window == 0) {
+		found = ZERO_PROBE;
+	} else if (expected && empty && !row->tcp_window && same_ack && !special && other->last_analysis & ZERO_PROBE) {
+		found = ZERO_PROBE_ACK | ZERO_WINDOW;
+	} else {
+		keeps = way->met && row->payload_length <= 1 && ahead == -1 && !special;
+		found |= !row->tcp_window && !special ? ZERO_WINDOW : 0;
+		found |= ahead > 0 && !(flags & RST) ? LOST : 0;
+		found |= keeps ? KEEP_ALIVE : 0;
+		if (empty && row->tcp_window && expected && same_ack && !special) {
+			if (row->tcp_window != way->window)
+				found |= row->extra ? DUP_ACK : WINDOW_UPDATE;
+			else
+				found |= other->last_analysis & KEEP_ALIVE ? KEEP_ALIVE_ACK : DUP_ACK;
+			repeated = !!(found & DUP_ACK);
 		}
-		repeated = !!(found & DUP_ACK);
-	}
-	if (row->payload_length && !special && other->scale >= 0 && way->scale >= 0 && other->acks && other->window >= 0 &&
-	    (uint32_t)(row->seq + row->payload_length) ==
-		    other->last_ack + ((uint32_t)other->window << other->scale))
-		found |= WINDOW_FULL;
-	if (!row->payload_length && !row->tcp_window && way->known && low == way->top && same_ack && !special &&
-	    other->last_analysis & ZERO_PROBE) {
-		found = (found & ~(ZERO_WINDOW)) | ZERO_PROBE_ACK | ZERO_WINDOW;
-		goto named;
-	}
-	if (flags & ACK && other->known && theirs > other->top)
-		found |= ACKED_UNSEEN;
-	if (space && way->known && low < way->top && !(found & KEEP_ALIVE)) {
-		int64_t threshold = flow->summary.handshake_ns > 0 ? flow->summary.handshake_ns : REORDER_NS;
+		if (!empty && !special && way->scale >= 0 && other->scale >= 0 && other->acks && other->window >= 0 &&
+		    end == other->last_ack + ((uint32_t)other->window << other->scale))
+			found |= WINDOW_FULL;
+		if (flags & ACK && other->met && (int32_t)(row->ack - other->next) > 0)
+			found |= ACKED_UNSEEN;
+		if (size && ahead < 0 && !keeps) {
+			int64_t threshold = flow->summary.handshake_ns > 0 ? flow->summary.handshake_ns : REORDER_NS;
 
-		if (row->payload_length && other->acks && way->ack_known && high <= way->acked)
-			found |= SPURIOUS | RESENT;
-		else if (other->repeats >= 2 && other->last_ack == row->seq && row->t_ns - other->last_ack_ns < FAST_NS)
-			found |= FAST | RESENT;
-		else if (row->t_ns - way->top_ns < threshold && high != way->top)
-			found |= OUT_OF_ORDER;
-		else
-			found |= RESENT;
+			if (!empty && other->acks && (int32_t)(end - other->last_ack) <= 0)
+				found |= SPURIOUS | RESENT;
+			else if (other->repeats >= 2 && other->last_ack == row->seq &&
+				 row->t_ns - other->last_ack_ns < FAST_NS)
+				found |= FAST | RESENT;
+			else if (row->t_ns - way->next_ns < threshold && end != way->next)
+				found |= OUT_OF_ORDER;
+			else
+				found |= RESENT;
+		}
 	}
-named:
 	if (!repeated && flags & ACK && way->acks && (int32_t)(row->ack - way->last_ack) > 0)
 		way->repeats = 0;
 	way->repeats += (uint32_t)repeated;
+	if (!way->met || ((int32_t)(end - way->next) > 0 && !(found & ZERO_PROBE))) {
+		way->next = end;
+		way->next_ns = row->t_ns;
+		way->met = 1;
+	}
 	row->analysis |= found;
 	way->last_analysis = found;
 	way->total.fast += !!(found & FAST);
@@ -495,10 +516,9 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 
 	flow->summary.reset |= flags & RST;
 	handshakes(flow, row, side == 0);
-	if (flags & SYN) {
-		way->scale = row->has & SCALE ? row->scale : way->scale;
-	}
-	name(flow, way, other, row, low, size);
+	if (flags & SYN && row->has & SCALE)
+		way->scale = row->scale;
+	name(flow, way, other, row, (uint32_t)size);
 	if (size && !(flags & RST)) {
 		if (!way->known) { /* what was sent before the first segment seen is a hole, too */
 			way->known = 1;
@@ -507,14 +527,11 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 			remember(follow, &way->holes, INT64_MIN / 4, 0);
 		}
 		segment(follow, way, row, low, size);
-		if (low + size > way->top && !(row->analysis & ZERO_PROBE)) {
-			way->top = low + size;
-			way->top_ns = row->t_ns;
-		}
-		if (row->payload_length && way->ack_known && way->top > way->acked) {
-			int64_t flying = way->top - way->acked;
+		way->top = low + size > way->top ? low + size : way->top;
+		if (row->payload_length && other->acks) {
+			int32_t flying = (int32_t)(way->next - other->last_ack - other->last_sacked);
 
-			row->in_flight = flying < UINT32_MAX ? (uint32_t)flying : UINT32_MAX;
+			row->in_flight = flying > 0 ? (uint32_t)flying : 0;
 			way->total.in_flight = flying > way->total.in_flight ? flying : way->total.in_flight;
 		}
 	}
@@ -526,11 +543,10 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 			way->total.dup_acks += again && row->tcp_window == way->window && !size && other->top > other->acked;
 			acknowledged(follow, flow, other, row);
 		}
-		if (!way->acks || (int32_t)(row->ack - way->last_ack) >= 0) {
-			way->last_ack = row->ack;
-			way->last_ack_ns = row->t_ns;
-			way->acks = 1;
-		}
+		way->last_ack = row->ack;
+		way->last_sacked = row->sacked;
+		way->last_ack_ns = row->t_ns;
+		way->acks = 1;
 	}
 	if (!(flags & RST))
 		way->window = row->tcp_window;

@@ -43,6 +43,7 @@ typedef struct {
 	uint32_t payload;	/* 0: not kept; else its number, from 1 */
 	uint32_t in_flight;	/* after this segment; 0 unless it carries data */
 	uint32_t interface;
+	uint32_t sacked;	/* bytes in SACK blocks beyond the acknowledgement */
 	uint16_t has;
 	uint16_t sport, dport;
 	uint16_t proto;

@@ -261,6 +261,9 @@ static void options(Parser *parser, Row *row, const uint8_t *at, const uint8_t *
 			*blocks = (Extra){.count = (at[1] - 2u) / 4};
 			for (uint32_t edge = 0; edge < blocks->count; edge++)
 				blocks->words[edge] = be32(at + 2 + 4 * edge);
+			for (uint32_t edge = 0; edge < blocks->count; edge += 2)
+				if ((int32_t)(blocks->words[edge] - row->ack) > 0)
+					row->sacked += blocks->words[edge + 1] - blocks->words[edge];
 		}
 		at += at[1];
 	}

@@ -1,0 +1,110 @@
+"""Over links that lose, copy, reorder and overflow, what is said of each packet is what others say of it."""
+
+import collections
+import shutil
+import subprocess
+
+import harsh
+import pytest
+
+from testbed.measure.packets import ANALYSES
+from testbed.measure.points import file_of, points
+
+pytestmark = pytest.mark.guest
+
+# tshark's field, where it is not our word with underscores.
+FIELDS = {
+    "duplicate-ack": "duplicate_ack",
+    "previous-segment-not-captured": "lost_segment",
+    "acked-unseen-segment": "ack_lost_segment",
+    "port-numbers-reused": "reused_ports",
+}
+LABELS = [label for label in ANALYSES if label != "timeout"]  # which tshark has no field for
+SEEN_HERE = {
+    "retransmission", "fast-retransmission", "spurious-retransmission", "out-of-order", "duplicate-ack",
+    "previous-segment-not-captured", "window-update", "zero-window", "window-full", "keep-alive",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return harsh.recorded(tmp_path_factory.mktemp("harsh"))
+
+
+def test_joined_losses_are_the_kernels_own_counts_on_every_link(tables):
+    """But for a host's own first link, before which no capture sees its packets; that loses none."""
+    counted = tables.sql("select link, node, max(drops) from links group by all")
+    kernel = {(link, node): drops for link, node, drops in counted}
+    joined = collections.Counter()
+    for link, node, lost in tables.sql('select link, "from", count(*) from hops where lost group by all'):
+        joined[link, node] = lost
+    assert {place: joined[place] for place in kernel} == kernel
+    assert sum(joined.values()) == sum(kernel.values()) > 100
+    assert len([place for place, drops in kernel.items() if drops]) > 10
+
+
+def test_every_packet_that_crossed_a_node_did_so_once(tables):
+    """Hops that were not lost are what the next link saw, less the copies that the link before it made."""
+    for name in ("queue", "loss", "disorder", "stalls"):
+        for place in (1, 2):
+            node, link = f"{name}-{place}", f"{name}-{place}--{name}-{place + 1}"
+            passed = tables.scalar(
+                'select count(*) from hops where "from" = ? and link = ? and not lost', node, link
+            )
+            seen = "select count(*) from packets where link = ? and direction = 'out' and proto = 'tcp'"
+            assert passed == tables.scalar(seen, link)
+
+
+@pytest.fixture(scope="module")
+def judged(tables):
+    """By capture, what tshark says of each frame: its labels, and its round-trip time in nanoseconds."""
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark, the judge, is not installed")
+    found = {}
+    for point in points(tables.job):
+        command = [
+            "tshark",
+            "-r",
+            str(file_of(tables.run, point)),
+            "-n",
+            "-T",
+            "fields",
+            "-E",
+            "occurrence=f",
+        ]
+        for field in ["ack_rtt", *(FIELDS.get(label, label.replace("-", "_")) for label in LABELS)]:
+            command += ["-e", f"tcp.analysis.{field}"]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+        rows = [line.split("\t") for line in lines]
+        found[point.name] = [
+            (
+                {label for label, said in zip(LABELS, row[1:], strict=True) if said},
+                round(float(row[0]) * 1e9) if row[0] else None,
+            )
+            for row in rows
+        ]
+    return found
+
+
+def test_tshark_agrees_on_every_segment(tables, judged):
+    packets, differing, met = 0, [], collections.Counter()
+    for point in points(tables.job):
+        ours = tables.sql(
+            "select tcp_analysis, rtt_ns, proto from packets where node = ? and interface = ?",
+            point.node, point.interface,
+        )  # fmt: skip
+        for number, ((labels, rtt_ns), (said, measured_ns, proto)) in enumerate(
+            zip(judged[point.name], ours, strict=True), start=1
+        ):
+            if proto != "tcp":
+                continue
+            packets += 1
+            mine = set((said or "").split()) - {"timeout"}
+            met.update(mine)
+            near = rtt_ns == measured_ns or (rtt_ns and measured_ns and abs(rtt_ns - measured_ns) <= 1000)
+            if mine != labels or not near:
+                differing.append((point.name, number, labels ^ mine, rtt_ns, measured_ns))
+    assert packets > 100_000
+    assert met.keys() >= SEEN_HERE
+    assert len(differing) <= packets / 1000, differing[:20]
+    assert differing == []  # today
