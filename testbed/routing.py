@@ -166,6 +166,7 @@ class Session:
     ttl_security: bool = False  # GTSM (RFC 5082), the neighbour being one hop away
     next_hop_self: bool = False  # on routes that were learned from another AS
     reflector_client: bool = False  # RFC 4456
+    shut: bool = False  # its administrator keeps it down
     server_client: bool = False  # RFC 7947: path, next hop and MED are left as they are
 
 

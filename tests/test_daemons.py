@@ -6,7 +6,7 @@ import pytest
 from servers import BIRD, bird_of, bird_refuses
 
 from testbed import registry
-from testbed.daemons import DaemonError, birdc
+from testbed.daemons import birdc
 from testbed.daemons.bird import Bird
 from testbed.routing import (
     EVERYTHING,
@@ -156,32 +156,31 @@ def test_every_daemon_names_its_programs():
 
 
 @pytest.mark.skipif(BIRD is None, reason="bird2 is not installed")
-def test_what_a_bird_originates_can_be_changed_while_it_runs(tmp_path):
-    """A BIRD without protocols for the kernel and for BGP, which are not the tests' to touch."""
+def test_a_bird_becomes_what_another_description_says(tmp_path):
+    """A BIRD that is told of nothing that is not the tests' to touch: kernel, neighbours, interfaces."""
     daemon = Bird(str(tmp_path))
-    own = ("10.1.0.0/18", "2001:db8:1::/52")
-    (tmp_path / "originated.conf").write_text(daemon.files(ROUTING)[f"{tmp_path}/originated.conf"])
-    text = (
-        'log stderr all;\nrouter id 10.1.48.1;\ninclude "originated.conf";\nprotocol static third { ipv4; }\n'
-    )
-    with bird_of(tmp_path, text) as socket:
+    alone = dataclasses.replace(ROUTING, forwards=False, igp=None, connects=(), sessions=())
+    with bird_of(tmp_path, daemon.files(alone)[f"{tmp_path}/bird.conf"]) as socket:
 
         def known():
             return {line.split()[0] for line in birdc.ask(socket, "show route") if "originated" in line}
 
         assert daemon.answers()
-        assert known() == {*daemon.originated()} == {*own}
-        daemon.originate(("10.1.0.0/18", "10.9.0.0/24"))
-        assert known() == {*daemon.originated()} == {"10.1.0.0/18", "10.9.0.0/24"}
-        daemon.originate(own)
-        assert known() == {*own}
-        daemon.shut("third")
-        assert "down" in "\n".join(birdc.ask(socket, "show protocols third"))
-        daemon.open("third")
-        assert "down" not in "\n".join(birdc.ask(socket, "show protocols third"))
-        with pytest.raises(DaemonError, match="nobody"):
-            daemon.shut("nobody")
+        assert known() == {*alone.originates}
+        daemon.become(dataclasses.replace(alone, originates=("10.1.0.0/18", "10.9.0.0/24")))
+        assert known() == {"10.1.0.0/18", "10.9.0.0/24"}
+        daemon.become(alone)
+        assert known() == {*alone.originates}
+        with pytest.raises(birdc.BirdError, match="rror"):
+            daemon.become(dataclasses.replace(alone, originates=("nonsense",)))
     assert not daemon.answers()
+
+
+def test_a_session_is_kept_down(text):
+    assert "disabled yes;" not in block(text, "protocol bgp south__a_4 ")
+    down = dataclasses.replace(ROUTING, sessions=(dataclasses.replace(CUSTOMER, shut=True), BROTHER))
+    text = Bird("/n").files(down)["/n/bird.conf"]
+    assert "disabled yes;" in block(text, "protocol bgp south__a_4 ")
 
 
 def test_a_session_that_opens_again_waits_as_long_as_is_written():

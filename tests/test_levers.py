@@ -26,12 +26,9 @@ def folder(tmp_path_factory):
         id=2, kind="sockets-asked", source="outside_sockets:Asked", at_ns=5 * S, lasts_ns=S, target="oca-1",
         parameters={"node": "oca-1"},
     )  # fmt: skip
-    shut = jobs.Fault(
-        id=1, kind="shut", source="outside_session:Shut", at_ns=SHUT_NS, lasts_ns=30 * S, target="oca-1",
-        parameters={"router": "north.core", "neighbor": "oca-1"},
-    )  # fmt: skip
     out = tmp_path_factory.mktemp("levers")
-    result = pipeline.run(dataclasses.replace(job, faults=(shut, asked)), Guest(), out, lambda *_: None)
+    faulty = dataclasses.replace(job, faults=(*job.faults, asked))
+    result = pipeline.run(faulty, Guest(), out, lambda *_: None)
     assert not result.reason, result.evidence
     return result.run
 

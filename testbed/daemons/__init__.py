@@ -1,14 +1,12 @@
 """A daemon makes a router do what its description says: one file a daemon, found by the registry.
 
 Half of it runs when the network is planned (`files`, `processes`: text from data), half on the emulated
-node (`answers`, `settled`, `become`, `originate`, `shut`), which is why nothing here imports more than the
-standard library.
+node (`answers`, `settled`, `become`), which is why nothing here imports more than the standard library.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import ClassVar
 
 from testbed.job import Process
@@ -56,25 +54,9 @@ class Daemon(ABC):
     def settled(self) -> bool:
         """Whether every BGP session is established and every IGP link has found its neighbour."""
 
-    def become(self, routing: Routing) -> None:  # noqa: ARG002 - for those that can
-        """Do what another description says from now on, without losing a session.
+    @abstractmethod
+    def become(self, routing: Routing) -> None:
+        """Do what another description of the node says from now on; no session is lost by it but those shut.
 
-        What `originate` said stays. DaemonError if the daemon does not answer, or cannot do it.
+        DaemonError if the daemon refuses. One that does not run starts with it.
         """
-        raise DaemonError(f"{self.kind} cannot be told anew while it runs")
-
-    @abstractmethod
-    def originated(self) -> tuple[str, ...]:
-        """The prefixes that it originates now."""
-
-    @abstractmethod
-    def originate(self, prefixes: Iterable[str]) -> None:
-        """Originate these prefixes and no others from now on; DaemonError if it does not answer."""
-
-    @abstractmethod
-    def shut(self, session: str) -> None:
-        """Close a session as its administrator would, with a Cease (RFC 4486); DaemonError as above."""
-
-    @abstractmethod
-    def open(self, session: str) -> None:
-        """Let a session that was shut come up again; DaemonError as above."""

@@ -28,8 +28,6 @@ from testbed.routing import (
 )
 
 _SCAN_S = 600  # interfaces and kernel routes are watched by netlink; the scan is only a safety net
-_ROUTE = re.compile(r"^  route (\S+) blackhole;$", re.MULTILINE)
-_FAMILY = re.compile(r"^  ipv([46]);$", re.MULTILINE)
 _MS, _S = 1_000_000, 1_000_000_000
 
 
@@ -38,19 +36,12 @@ class Bird(Daemon):
 
     kind = "bird"
     programs: ClassVar[dict[str, str]] = {"bird": "bird2"}
-    configuration: ClassVar[tuple[str, ...]] = ("bird.conf", "originated.conf")
+    configuration: ClassVar[tuple[str, ...]] = ("bird.conf",)
     cannot: ClassVar[dict[str, str]] = {"advertisement-interval": "BIRD sends what changed at once"}
 
     def files(self, routing: Routing) -> dict[str, str]:
-        """The configuration, and apart from it what may change while BIRD runs."""
-        return {
-            f"{self.folder}/bird.conf": "\n".join(_configuration(routing)) + "\n",
-            **(
-                {self._originates: _originated(routing.originates, routing.families)}
-                if _speaks(routing)
-                else {}
-            ),
-        }
+        """The configuration."""
+        return {f"{self.folder}/bird.conf": "\n".join(_configuration(routing)) + "\n"}
 
     def processes(self, routing: Routing) -> tuple[Process, ...]:
         """BIRD itself; its log goes to the process's."""
@@ -71,38 +62,15 @@ class Bird(Daemon):
         return birdc.established(self._socket)
 
     def become(self, routing: Routing) -> None:
-        """Write the configuration anew, and have it read if BIRD runs: it sends what differs."""
+        """Write the configuration anew, and have it read if BIRD runs: it does and sends what differs."""
         for path, text in self.files(routing).items():
-            if path != self._originates:
-                Path(path).write_text(text)
+            Path(path).write_text(text)
         if self.answers():
             birdc.ask(self._socket, "configure")
-
-    def originated(self) -> tuple[str, ...]:
-        """What its file of static routes says."""
-        return tuple(_ROUTE.findall(Path(self._originates).read_text()))
-
-    def originate(self, prefixes: Iterable[str]) -> None:
-        """Write the file anew, and have it read."""
-        path = Path(self._originates)
-        path.write_text(_originated(prefixes, [int(found) for found in _FAMILY.findall(path.read_text())]))
-        birdc.ask(self._socket, "configure")
-
-    def shut(self, session: str) -> None:
-        """Disable the session's protocol."""
-        birdc.ask(self._socket, f"disable {session}")
-
-    def open(self, session: str) -> None:
-        """Enable the session's protocol."""
-        birdc.ask(self._socket, f"enable {session}")
 
     @property
     def _socket(self) -> str:
         return f"{self.folder}/bird.ctl"
-
-    @property
-    def _originates(self) -> str:
-        return f"{self.folder}/originated.conf"
 
 
 def _speaks(routing: Routing) -> bool:
@@ -125,7 +93,9 @@ def _configuration(routing: Routing) -> Iterator[str]:
         for family in routing.families:
             yield from _kernel(routing, family)
     if _speaks(routing):
-        yield 'include "originated.conf";  # what this router originates'
+        for family in routing.families:
+            own = (each for each in routing.originates if (":" in each) == (family == 6))
+            yield _static(f"originated{family}", family, own)
     for family in routing.families:
         # in one protocol, since BIRD exports only the best of several routes to a prefix
         more = {prefix: None for each in routing.sessions if each.family == family for prefix in each.more}
@@ -158,15 +128,6 @@ def _kernel(routing: Routing, family: int) -> Iterator[str]:
         yield "  graceful restart yes;"
     yield f"  ipv{family} {{ import none; export where source != RTS_DEVICE{aside}; }};"
     yield "}"
-
-
-def _originated(prefixes: Iterable[str], families: Iterable[int]) -> str:
-    every = list(prefixes)
-    return "".join(
-        _static(f"originated{family}", family, (each for each in every if (":" in each) == (family == 6)))
-        + "\n"
-        for family in families
-    )
 
 
 def _static(name: str, family: int, prefixes: Iterable[str]) -> str:
@@ -346,6 +307,8 @@ def _session(routing: Routing, session: Session, filters: dict[str, str]) -> Ite
 
 
 def _options(routing: Routing, session: Session) -> Iterator[str]:
+    if session.shut:
+        yield "disabled yes;"
     if session.server_client:
         yield "rs client;"
     if session.reflector_client:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any
 
-from testbed.job import Job
+from testbed.job import Interface, Job
+from testbed.measure.points import owners
 
 if TYPE_CHECKING:
     from testbed.measure.query import Tables
@@ -46,6 +47,9 @@ class Forwarding:
 
     def __init__(self, tables: Tables, node: str | None = None) -> None:
         """Read the changes, of all nodes or one; each prefix keeps its history, in the order of time."""
+        self._covering: dict[
+            tuple[str, Address], list[Network]
+        ] = {}  # prefixes an address is in, longest first
         where = "" if node is None else "where node = ?"
         self._history: dict[str, dict[Network, dict[int, list[tuple[int, Route | None]]]]] = defaultdict(dict)
         for t_ns, name, prefix, change, kind, via, link, protocol, metric in tables.sql(
@@ -87,6 +91,15 @@ class Forwarding:
                         found.append((t_ns, node, before, after))
         return iter(sorted(found, key=lambda each: (each[0], each[1], _order(each[2] or each[3]))))
 
+    def moments(self, prefix: Network, since_ns: int, until_ns: int) -> list[int]:
+        """When any node's routes changed that decide on packets to a prefix, after `since_ns`."""
+        found = set()
+        for prefixes in self._history.values():
+            for other, metrics in prefixes.items():
+                if other.version == prefix.version and other.overlaps(prefix):
+                    found |= {t_ns for each in metrics.values() for t_ns, _ in each}
+        return sorted(t_ns for t_ns in found if since_ns < t_ns < until_ns)
+
     def table(self, node: str, at_ns: int) -> Iterator[Route]:
         """All that a node had, by prefix."""
         for prefix in sorted(self._history.get(node, {}), key=_by_number):
@@ -95,11 +108,11 @@ class Forwarding:
 
     def lookup(self, node: str, address: Address, at_ns: int) -> Route | None:
         """The route of the longest prefix that an address is in (RFC 1812, section 5.2.4.3)."""
-        for length in range(address.max_prefixlen, -1, -1):
-            prefix = ip_network((address, length), strict=False)
-            if (found := self.route(node, prefix, at_ns)) is not None:
-                return found
-        return None
+        known = self._covering.get((node, address))
+        if known is None:
+            inside = (each for each in self._history.get(node, {}) if address in each)
+            known = self._covering[node, address] = sorted(inside, key=lambda each: -each.prefixlen)
+        return next((found for each in known if (found := self.route(node, each, at_ns)) is not None), None)
 
 
 def _way(route: Route | None) -> tuple[object, ...] | None:
@@ -113,3 +126,45 @@ def _by_number(prefix: Network) -> tuple[int, bytes, int]:
 def _order(route: Route | None) -> tuple[int, bytes, int]:
     assert route is not None
     return _by_number(route.prefix)
+
+
+class Ends:
+    """Who is met under which address on which link: also under link-local ones, which follow from MACs."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._owners = owners(job)
+        self._local = {
+            _link_local(interface.mac): (node.name, interface)
+            for node in job.nodes
+            for interface in node.interfaces
+        }
+
+    @property
+    def addresses(self) -> list[str]:
+        """All addresses that a node has."""
+        return list(self._owners)
+
+    def owner(self, address: str) -> str | None:
+        """The node that has an address."""
+        return self._owners.get(address)
+
+    def at(self, address: str, link: str) -> tuple[str, Interface] | None:
+        """The node, and its interface on the link or the LAN behind it, that a gateway's address is of."""
+        if address in self._local:
+            return self._local[address]
+        node = self._owners.get(address)
+        if node is None:
+            return None
+        for interface in self._job.node(node).interfaces:
+            own = [each.partition("/")[0] for each in (interface.address, interface.address6)]
+            if interface.link == link or address in own:
+                return node, interface
+        return None
+
+
+def _link_local(mac: str) -> str:
+    """The IPv6 address that an interface gives itself (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + identifier))

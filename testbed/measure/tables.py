@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from testbed.job import Job
-from testbed.measure import dns, forwarding, packet_table, records, served, steering
+from testbed.measure import convergence, dns, forwarding, packet_table, records, served, steering
 from testbed.measure.bgp import bgp
 from testbed.measure.capture import Capture, read
 from testbed.measure.coverage import covered
@@ -95,6 +95,8 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     rows["steering"] = _save_rows(folder, "steering", decided, "t_ns", "decision")
     reported = guest.get("capture", {})
     summary = [_summary(capture, damaged, reported) for capture, damaged in taken]
+    found_out = list(convergence.convergence(Tables(run)))
+    rows["convergence"] = _save_rows(folder, "convergence", found_out, "t_ns", "fault", "phase")
     rows["captures"] = _save_rows(folder, "captures", summary)
     steps.done()
     return {name: rows[name] for name in TABLES}

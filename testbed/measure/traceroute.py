@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from testbed.job import Interface, Job
-from testbed.measure.forwarding import Address, Forwarding
-from testbed.measure.points import owners
+from testbed.measure.forwarding import Address, Ends, Forwarding
 
 if TYPE_CHECKING:
     from testbed.measure.query import Tables
@@ -44,39 +42,9 @@ class Trace:
     end: str
 
 
-class _Ends:
-    """Who is met under which address on which link: also under link-local ones, which follow from MACs."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._owners = owners(job)
-        self._local = {
-            _link_local(interface.mac): (node.name, interface)
-            for node in job.nodes
-            for interface in node.interfaces
-        }
-
-    def owner(self, address: str) -> str | None:
-        """The node that has an address."""
-        return self._owners.get(address)
-
-    def at(self, address: str, link: str) -> tuple[str, Interface] | None:
-        """The node, and its interface on the link or the LAN behind it, that a gateway's address is of."""
-        if address in self._local:
-            return self._local[address]
-        node = self._owners.get(address)
-        if node is None:
-            return None
-        for interface in self._job.node(node).interfaces:
-            own = [each.partition("/")[0] for each in (interface.address, interface.address6)]
-            if interface.link == link or address in own:
-                return node, interface
-        return None
-
-
 def trace(tables: Tables, source: str, destination: Address, at_ns: int) -> Trace:
     """Follow a packet from a node to an address as the tables were; KeyError for a node that has none."""
-    job, forwarding, ends = tables.job, Forwarding(tables), _Ends(tables.job)
+    job, forwarding, ends = tables.job, Forwarding(tables), Ends(tables.job)
     if source not in forwarding.nodes:
         raise KeyError(f"{source} has no forwarding table")
     faults = [(target, kind) for kind, target in tables.sql(_IN_FORCE, at_ns)]
@@ -117,13 +85,6 @@ def _delay_ns(job: Job, node: str, name: str, following: str, entered: Interface
     if last.name != first.name:
         delay_ns += (last.b_to_a if last.a == following else last.a_to_b).delay_ns
     return delay_ns
-
-
-def _link_local(mac: str) -> str:
-    """The IPv6 address that an interface gives itself (RFC 4291, appendix A)."""
-    raw = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:]
-    return str(IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
 
 
 def _flipped(link: str) -> str:
