@@ -87,9 +87,8 @@ def _phases(tables: Tables) -> Iterator[tuple[int, str, int, int, int]]:
     began = [(at_ns, fault, "struck") for fault, at_ns in struck.items()]
     healed = [(ended[fault.id], fault.id, "healed") for fault in tables.job.faults if fault.id in ended]
     turns = sorted([*began, *healed])
-    for (since_ns, fault, phase), until_ns in zip(
-        turns, [*(t_ns for t_ns, *_ in turns[1:]), end_ns], strict=True
-    ):
+    following = [*(t_ns for t_ns, *_ in turns[1:]), end_ns]
+    for (since_ns, fault, phase), until_ns in zip(turns, following, strict=False):
         yield fault, phase, struck[fault] - 1, since_ns, until_ns
 
 
