@@ -23,6 +23,7 @@ from testbed.commands import (
     kernel,
     kinds,
     looking_glass,
+    packets,
     plan,
     plot,
     query,
@@ -85,7 +86,8 @@ def _testbed(
 for verb in (
     validate.validate, plan.plan, run.run, check.check, query.query, report.report, reproduce.reproduce,
     explain.explain, export.export, plot.plot, looking_glass.looking_glass, traceroute.traceroute,
-    steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema, clean.clean,
+    packets.packets, steer.steer, shell.shell, graph.graph, doctor.doctor, kinds.kinds, schema.schema,
+    clean.clean,
 ):  # fmt: skip
     app.command(context_settings={"auto_envvar_prefix": f"TESTBED_{verb.__name__.upper()}"})(verb)
 app.add_typer(import_.app, name="import")

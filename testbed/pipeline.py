@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from testbed.verdict import Judgement
 
 
+PACKETS = "tables/packets.parquet"  # what a folder of tables without a run has
 UNFINISHED = 3  # the exit code of a run that its venue could not finish
 
 SCENARIO_KEYS = frozenset({"topology", "duration", "workload", "faults", "checks"})
@@ -251,10 +252,13 @@ def differences(first: Path, second: Path) -> list[str]:
     return [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
 
 
-def find(named: str, out: Path) -> Path:
-    """The run folder that a user means: a path, `latest`, or `<scenario>/latest` under `out`."""
+def find(named: str, out: Path, holds: str = "") -> Path:
+    """The run folder that a user means: a path, `latest`, or `<scenario>/latest` under `out`.
+
+    A folder that has no job but the file `holds` will do, too.
+    """
     for candidate in (Path(named), out / named):
-        if (candidate / "job.json").is_file():
+        if (candidate / "job.json").is_file() or (holds and (candidate / holds).is_file()):
             # Not the link itself: it may lead elsewhere by the time the answer is read.
             return candidate.parent / candidate.readlink() if candidate.is_symlink() else candidate
     raise NoSuchRun(f"{named} is no run folder, neither here nor in {out}; 'testbed run' makes one")

@@ -89,6 +89,37 @@ def write_pcap(
     return path
 
 
+def block(kind: int, body: bytes, order: str = "<") -> bytes:
+    """A block of a pcapng file."""
+    body += bytes(-len(body) % 4)
+    size = struct.pack(f"{order}I", 12 + len(body))
+    return struct.pack(f"{order}I", kind) + size + body + size
+
+
+def option(code: int, value: bytes, order: str = "<") -> bytes:
+    return struct.pack(f"{order}HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def section(interfaces: Sequence[tuple[str, int]] = (("eth0", 9),), order: str = "<", link: int = 1) -> bytes:
+    """A pcapng section's start: its interfaces by name, each with its if_tsresol."""
+    made = block(0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1), order)
+    for name, resolution in interfaces:
+        options = option(2, name.encode(), order) + option(9, bytes([resolution]), order) + bytes(4)
+        made += block(1, struct.pack(f"{order}HHI", link, 0, 0) + options, order)
+    return made
+
+
+def enhanced(
+    stamp: int, frame: bytes, *, interface: int = 0, order: str = "<", way: int = 0, wire: int = 0
+) -> bytes:
+    """A pcapng packet; `stamp` is in its interface's unit, `way` 1 for in and 2 for out."""
+    head = struct.pack(
+        f"{order}IIIII", interface, stamp >> 32, stamp & 0xFFFFFFFF, len(frame), wire or len(frame)
+    )
+    flags = option(2, struct.pack(f"{order}I", way), order) + bytes(4) if way else b""
+    return block(6, head + frame + bytes(-len(frame) % 4) + flags, order)
+
+
 @dataclass(frozen=True)
 class Tagged:
     """A frame whose VLAN tag the kernel keeps beside it."""

@@ -40,7 +40,7 @@ def query(
     """
     from testbed.measure.tables import Tables
 
-    frame = Tables(pipeline.find(run, out)).frame(sql)
+    frame = Tables(pipeline.find(run, out, holds=pipeline.PACKETS)).frame(sql)
     if format is QueryFormat.json:
         answer({"rows": frame.to_dicts()})
     elif format is QueryFormat.csv:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -43,3 +45,16 @@ def save(folder: Path, name: str, parts: Iterable[pa.Table], schema: pa.Schema |
             rows += each.num_rows
     part.replace(path)
     return rows
+
+
+def save_rows(folder: Path, name: str, rows: list[dict[str, Any]], *by: str) -> int:
+    """Write rows given one by one, sorted; text columns take anything else as JSON."""
+    schema = TABLES[name].arrow
+    texts = [each.name for each in schema if each.type == pa.string()]
+    shown = [row | {key: _text(row.get(key)) for key in texts} for row in rows]
+    shown.sort(key=lambda row: tuple((row[key] is not None, row[key]) for key in by))
+    return save(folder, name, [pa.Table.from_pylist(shown, schema)])
+
+
+def _text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,7 +41,6 @@ class Tables:
 
     def __init__(self, run: Path, *, since_ns: int | None = None, until_ns: int | None = None) -> None:
         self.run = run
-        self.job = Job.read(run)
         self._since_ns, self._until_ns = since_ns, until_ns
         self._database = duckdb.connect(config={"python_enable_replacements": False})
         files = {name: str((run / "tables" / f"{name}.parquet").resolve()) for name in TABLES}
@@ -51,6 +51,11 @@ class Tables:
         for name in TABLES:
             self._database.execute(f"create view {name} as {self._view(name, files.get(name))}")
         self._database.execute("set lock_configuration = true")
+
+    @cached_property
+    def job(self) -> Job:
+        """The job that the tables are of; OSError if they are of captures made elsewhere."""
+        return Job.read(self.run)
 
     def _view(self, name: str, path: str | None) -> str:
         table = TABLES[name]

@@ -10,15 +10,13 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-import pyarrow as pa
-
 from testbed.job import Job
 from testbed.measure import convergence, dns, forwarding, packet_table, records, served, steering
 from testbed.measure.bgp import bgp
 from testbed.measure.capture import Capture, read
 from testbed.measure.coverage import covered
 from testbed.measure.hops import IN_FLIGHT_NS
-from testbed.measure.parquet import arrow, save
+from testbed.measure.parquet import arrow, save, save_rows
 from testbed.measure.points import Point, file_of, owners, points
 from testbed.measure.query import QueryError, Tables
 from testbed.measure.ring import convert
@@ -82,22 +80,22 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     written = records.read(run / "events.jsonl", t0_unix_ns)
     forwarding.name_links(written.rows["routes"], job)
     for name in records.NAMES:
-        rows[name] = _save_rows(folder, name, written.rows[name], "t_ns")
+        rows[name] = save_rows(folder, name, written.rows[name], "t_ns")
     logged = served.served(run / "logs", t0_unix_ns, nodes)
-    rows["served"] = _save_rows(folder, "served", logged, "t_ns", "node", "request_id")
+    rows["served"] = save_rows(folder, "served", logged, "t_ns", "node", "request_id")
     sessions = records.sessions(job, written.rows["playback"], max(end_ns, job.duration_ns))
-    rows["sessions"] = _save_rows(folder, "sessions", sessions, "start_ns", "session_id")
+    rows["sessions"] = save_rows(folder, "sessions", sessions, "start_ns", "session_id")
     control = seen.control()
-    rows["bgp"] = _save_rows(folder, "bgp", bgp(control, seen.addresses, nodes), "t_ns", "node", "peer")
+    rows["bgp"] = save_rows(folder, "bgp", bgp(control, seen.addresses, nodes), "t_ns", "node", "peer")
     asked = dns.queries(control, seen.addresses, nodes)
-    rows["dns"] = _save_rows(folder, "dns", asked, "t_ns", "node", "qname", "qtype")
+    rows["dns"] = save_rows(folder, "dns", asked, "t_ns", "node", "qname", "qtype")
     decided = steering.decisions(run, job, t0_unix_ns)
-    rows["steering"] = _save_rows(folder, "steering", decided, "t_ns", "decision")
+    rows["steering"] = save_rows(folder, "steering", decided, "t_ns", "decision")
     reported = guest.get("capture", {})
     summary = [_summary(capture, damaged, reported) for capture, damaged in taken]
     found_out = list(convergence.convergence(Tables(run)))
-    rows["convergence"] = _save_rows(folder, "convergence", found_out, "t_ns", "fault", "phase")
-    rows["captures"] = _save_rows(folder, "captures", summary)
+    rows["convergence"] = save_rows(folder, "convergence", found_out, "t_ns", "fault", "phase")
+    rows["captures"] = save_rows(folder, "captures", summary)
     steps.done()
     return {name: rows[name] for name in TABLES}
 
@@ -143,16 +141,3 @@ def _summary(capture: Capture, damaged: int, reported: dict[str, Any]) -> Row:
         "unreadable": max(damaged, due - capture.count, 0),
         "unread_bytes": capture.unread,
     }
-
-
-def _save_rows(folder: Path, name: str, rows: list[Row], *by: str) -> int:
-    """Write rows given one by one, sorted; text columns take anything else as JSON."""
-    schema = TABLES[name].arrow
-    texts = [each.name for each in schema if each.type == pa.string()]
-    shown = [row | {key: _text(row.get(key)) for key in texts} for row in rows]
-    shown.sort(key=lambda row: tuple((row[key] is not None, row[key]) for key in by))
-    return save(folder, name, [pa.Table.from_pylist(shown, schema)])
-
-
-def _text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
