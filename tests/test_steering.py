@@ -63,8 +63,8 @@ def test_an_answer_has_urls_a_lifetime_and_reasons():
     assert answer["urls"][-1] == {"oca": "origin", "url": "https://origin.cdn.example/film/"}
     assert answer["ttl_s"] == 30
     assert answer["decision"] == [
-        "oca-n1: prefix 10.1.0.0/16 site embedded path 64501 med 0 distance unknown",
-        "oca-ix1: prefix 10.1.0.0/16 site exchange path 64501 med 0 distance unknown",
+        "oca-n1: prefix 10.1.0.0/16, site embedded, path 64501, med 0",
+        "oca-ix1: prefix 10.1.0.0/16, site exchange, path 64501, med 0",
         "oca-s1: no, no route to 10.1.4.9",
         "origin: the origin",
     ]
@@ -175,7 +175,7 @@ def test_it_answers_clients_of_either_family(tmp_path):
             answer = json.loads(client.get(f"{base}/v1/steer?title=film", "::1", keep=True).body)
         server.shutdown()
         thread.join()
-    assert answer["decision"][0].startswith("oca-n1: prefix ::/0 site embedded")
+    assert answer["decision"][0].startswith("oca-n1: prefix ::/0, site embedded")
 
 
 def test_the_log_has_a_report_once_and_then_only_its_load(capfd):

@@ -108,7 +108,10 @@ def _show(decision: Decision, asked: str) -> None:
     rows += [
         ("", oca, place, "the origin: last resort", "", "") for oca, place in told.items() if oca not in known
     ]
-    table(asked, ("rank", "oca", "told", "why", "behind by", "report's age"), rows)
+    if rows:
+        table(asked, ("rank", "oca", "told", "why", "behind by", "report's age"), rows)
+    else:
+        print(asked)
     for problem in (decision.answer.get("error"), decision.answer.get("miss")):
         if problem:
             print(problem)

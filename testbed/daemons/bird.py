@@ -103,9 +103,9 @@ def _configuration(routing: Routing) -> Iterator[str]:
             yield "# for some neighbours alone"
             yield _static(f"aside{family}", family, more)
     yield from _sources(routing)
-    filters: dict[str, str] = {}
+    filters: _Filters = {}
     sessions = [line for session in routing.sessions for line in _session(routing, session, filters)]
-    for body, name in filters.items():
+    for (_, body), name in filters.items():
         yield f"filter {name} {{\n{body}}}"
     if routing.igp:
         for family in routing.families:
@@ -172,17 +172,26 @@ def _connected(routing: Routing) -> str:
     return " || ".join(each)
 
 
-def _channel(policy: Policy, routing: Routing, session: Session, name: str, filters: dict[str, str]) -> str:
-    """How a channel names a policy; `filters` holds the filters so far, each once, by what is in it."""
+_Filters = dict[
+    tuple[str, str], str
+]  # the names of the filters so far, by whom they are for and what they say
+
+
+def _channel(policy: Policy, routing: Routing, session: Session, name: str, filters: _Filters) -> str:
+    """How a channel names a policy; filters of neighbours alike are one.
+
+    Those of others never are, though they be equal: who is told anew would take the other's name along,
+    and BIRD send that neighbour everything once more.
+    """
     if policy == EVERYTHING:
         return "all"
     if policy.rules == NOTHING.rules:
         return "none"
     body = "".join(f"  {line}\n" for line in _filter(policy, routing, session))
-    if body not in filters:
-        taken = sum(re.sub(r"\d+$", "", other) == name for other in filters.values())
-        filters[body] = f"{name}{taken + 1}" if taken else name
-    return f"filter {filters[body]}"
+    if (name, body) not in filters:
+        taken = sum(other == name for other, _ in filters)
+        filters[name, body] = f"{name}{taken + 1}" if taken else name
+    return f"filter {filters[name, body]}"
 
 
 def _filter(policy: Policy, routing: Routing, session: Session) -> Iterator[str]:
@@ -289,7 +298,7 @@ def _bfd_options(bfd: Bfd) -> str:
     return f"interval {bfd.interval_ns // _MS} ms; multiplier {bfd.multiplier};"
 
 
-def _session(routing: Routing, session: Session, filters: dict[str, str]) -> Iterator[str]:
+def _session(routing: Routing, session: Session, filters: _Filters) -> Iterator[str]:
     takes = _channel(session.takes, routing, session, f"from_{session.relation.replace('-', '_')}", filters)
     sends = _channel(session.sends, routing, session, f"to_{session.relation.replace('-', '_')}", filters)
     channel = [f"import {takes};", f"export {sends};"]

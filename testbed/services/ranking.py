@@ -8,6 +8,7 @@ and other if it drains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -81,7 +82,8 @@ class Choice:
         """In words."""
         if self.refusal:
             return self.refusal
-        return " ".join(f"{each.name} {each.shown}" for each in self.criteria if each.name != "hash")
+        shown = (each for each in self.criteria if each.name != "hash" and math.isfinite(each.value))
+        return ", ".join(f"{each.name} {each.shown}" for each in shown)
 
     def document(self) -> dict[str, Any]:
         """As JSON in steering's log."""
