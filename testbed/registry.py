@@ -84,8 +84,18 @@ def sourced(where: str) -> type:
 
 
 def _typed(hint: Any, value: Any) -> Any:
-    """The number as the quantity its field is declared to be, optional or not; a mapping as its class."""
-    for option in (hint, *typing.get_args(hint)):
+    """The number as the quantity its field is declared to be, optional or not; a mapping as its class.
+
+    A text, as one types it at the shell's prompt, is read as what it is to be; a list has commas.
+    """
+    options = (hint, *typing.get_args(hint))
+    if isinstance(value, str) and int in options and str not in options:
+        if not value.isdecimal():
+            raise ValueError(f"{value} is no whole number; write for example 100")
+        return int(value)
+    if isinstance(value, str) and any(typing.get_origin(option) is tuple for option in options):
+        return tuple(value.split(","))
+    for option in options:
         if dataclasses.is_dataclass(option) and isinstance(value, dict):
             return revive(option, value)
         if isinstance(option, type) and hasattr(option, "parse") and value is not None:

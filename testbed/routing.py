@@ -205,7 +205,6 @@ class Routing:
     multipath: int | None = None  # so many equally good ways are used at once (ECMP), by OSPF and by BGP
     originates: tuple[str, ...] = ()  # prefixes; packets to what is not known more exactly are dropped
     connects: tuple[str, ...] = ()  # prefixes that are announced while an interface or the IGP knows them
-    announced: tuple[str, ...] = ()  # all that the AS originates; said where a fault may tell the router anew
     igp: Igp | None = None
     cluster_id: str = ""  # of a route reflector
     sessions: tuple[Session, ...] = ()

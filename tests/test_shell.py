@@ -135,6 +135,10 @@ def test_a_session_at_the_prompt(folder, temporary):
     assert "5ms" in at.ask("tc north.a--north.b")
     assert "55ms" not in at.ask("tc north.a--north.b")
 
+    assert "there is no router north.aa; did you mean north.a?" in at.ask("fault prefix-withdraw north.aa")
+    assert "heal 2" in at.ask("fault prefix-withdraw north.a")
+    assert "healed 2" in at.ask("heal 2")
+
     at.ask("capture north.a--north.b pings.pcap")
     at.ask("h1 ping -c 3 h2")
     assert "bytes" in at.ask("capture north.a--north.b stop")

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import termios
+import typing
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +28,7 @@ from testbed.emulate.guest import tell
 from testbed.emulate.mininet import Mininet
 from testbed.emulate.network import Network
 from testbed.emulate.play import bring_up
+from testbed.faults import ExpiredOcaName, LinkName, NeighborName, NodeName, OcaName, RouterName
 from testbed.job import HERE, OUT, Job, Link
 from testbed.refusal import suggestion
 
@@ -136,6 +138,7 @@ class Shell(CLI):  # type: ignore[misc]
         unknown = [name for name in values if name not in (*names, "at", "lasts")]
         if unknown:
             raise ValueError(f"{words[0]} has no {unknown[0]}; write fault {_usage(kinds[words[0]])}")
+        self._names_exist(kinds[words[0]], values)
         stack = ExitStack()
         stack.enter_context(registry.build("faults", words[0], values).strike(self.network))
         self._count += 1
@@ -213,6 +216,25 @@ class Shell(CLI):  # type: ignore[misc]
         """Commands, and nodes to run one on."""
         return [*super().completenames(text, *ignored), *_beginning(text, self.mn)]
 
+    def _names_exist(self, kind: type, values: dict[str, Any]) -> None:
+        """ValueError says which parameter of a fault names nothing here, and what to write instead."""
+        job = self.job
+        routing = job.routing.get(str(values.get("router")))
+        ocas = [node.name for node in job.nodes if node.role == "oca"]
+        known: dict[Any, Iterable[str]] = {
+            RouterName: job.routing,
+            NeighborName: {session.neighbor: None for session in routing.sessions} if routing else (),
+            OcaName: ocas, ExpiredOcaName: ocas, NodeName: [node.name for node in job.nodes],
+        }  # fmt: skip
+        for parameter, hint in typing.get_type_hints(kind).items():
+            name = values.get(parameter)
+            if name is not None and hint is LinkName:
+                self._link(name)
+            elif name is not None and hint in known and name not in known[hint]:
+                raise ValueError(
+                    f"there is no {parameter} {name}; {suggestion(name, known[hint], 'nodes lists all')}"
+                )
+
     def _link(self, name: str) -> Link:
         try:
             return self.job.link(name)
@@ -261,8 +283,9 @@ def _parameters(kind: type) -> list[str]:
 
 
 def _usage(kind: Any) -> str:
-    first, *others = _parameters(kind)
-    return " ".join((kind.kind, first.upper(), *(f"[{name}=...]" for name in others)))
+    needed = {each.name for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING}
+    shown = (name.upper() if name in needed else f"[{name}=...]" for name in _parameters(kind))
+    return " ".join((kind.kind, *shown))
 
 
 def _beginning(text: str, names: Iterable[str]) -> list[str]:

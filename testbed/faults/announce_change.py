@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any
 
 from testbed.faults import CommunityName, Fault, NeighborName, Net, Prefix, RouterName
@@ -21,6 +22,8 @@ _KNOWN = """select prefix, as_path, med, communities from (
 _HEARD = "select count(*) from bgp where node = ? and peer = ?"
 _EVER = 2**63 - 1
 _PREPEND_MOST = 50
+
+Prefixed = IPv4Network | IPv6Network
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,14 @@ class AnnounceChange(Fault):
 
     def strike(self, net: Net) -> AbstractContextManager[None]:
         """Have the router's daemon told anew."""
-        return net.routed(self.router, self._changed)
+        asn = net.job.routing[self.router].asn
+        announced = {
+            ip_network(prefix)
+            for routing in net.job.routing.values()
+            if routing.asn == asn
+            for prefix in (*routing.originates, *routing.connects)
+        }
+        return net.routed(self.router, lambda routing: self._changed(routing, announced))
 
     def took_hold(self, tables: Tables) -> bool | None:
         """The neighbour comes to know other routes, or of other attributes, than before."""
@@ -83,18 +93,18 @@ class AnnounceChange(Fault):
     def _known(self, tables: Tables, until_ns: int) -> list[tuple[Any, ...]]:
         return tables.sql(_KNOWN, self.neighbor, self.router, int(until_ns))
 
-    def _changed(self, routing: Routing) -> Routing:
+    def _changed(self, routing: Routing, announced: AbstractSet[Prefixed]) -> Routing:
         sessions = (
-            self._session(each, routing.announced) if each.neighbor == self.neighbor else each
+            self._session(each, announced) if each.neighbor == self.neighbor else each
             for each in routing.sessions
         )
         return replace(routing, sessions=tuple(sessions))
 
-    def _session(self, session: Session, announced: tuple[str, ...]) -> Session:
+    def _session(self, session: Session, announced: AbstractSet[Prefixed]) -> Session:
         sends, more = session.sends, session.more
         if self.prefixes is not None:
             listed = [each for each in self.prefixes if (":" in each) == (session.family == 6)]
-            more = tuple(each for each in listed if _is_part(each, announced))
+            more = tuple(each for each in listed if _is_part(ip_network(each), announced))
             rules = tuple(rule for rule in sends.rules if rule.sources != (ASIDE,))
             sends = replace(sends, rules=rules).only(map(Span.exactly, listed)) if listed else NOTHING
             sends = sends.aside() if more else sends
@@ -108,8 +118,7 @@ class AnnounceChange(Fault):
         return replace(session, sends=replace(sends, change=change) if sends.rules else sends, more=more)
 
 
-def _is_part(prefix: str, announced: tuple[str, ...]) -> bool:
+def _is_part(prefix: Prefixed, announced: AbstractSet[Prefixed]) -> bool:
     """Whether nobody of the AS originates a prefix, but something that it is inside of."""
-    net = ip_network(prefix)
-    whole = [each for each in map(ip_network, announced) if each.version == net.version]
-    return net not in whole and any(net.subnet_of(each) for each in whole)  # type: ignore[arg-type]
+    same = (each for each in announced if each.version == prefix.version)
+    return prefix not in announced and any(prefix.subnet_of(each) for each in same)  # type: ignore[arg-type]

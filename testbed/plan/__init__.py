@@ -56,7 +56,9 @@ def bare(loaded: LoadedTopology, seed: int = 1, clock: str = "wall") -> Job:
     """The job of a topology alone, in which nothing happens; PlanError as for `plan`."""
     topology = loaded.topology
     blueprint = draw(topology, (), Authority(seed, EPOCH_NS))
-    return _job(topology, blueprint, topology.name, seed, clock, loaded.sources)
+    blueprint.expired = frozenset(topology.ocas)
+    job = _job(topology, blueprint, topology.name, seed, clock, loaded.sources)
+    return dataclasses.replace(job, routing=_described(blueprint, topology.routers))
 
 
 def _job(
@@ -123,14 +125,13 @@ def _fault(number: int, fault: Fault) -> jobs.Fault:
 
 
 def _routing(faults: Iterable[Fault], blueprint: Blueprint) -> dict[str, Routing]:
-    """The descriptions of the routers that faults may tell anew."""
-    return {
-        router: dataclasses.replace(
-            describe(blueprint.nodes[router], blueprint),
-            announced=tuple(map(str, blueprint.network_of(router).announced)),
-        )
-        for router in sorted(_named(faults, RouterName))
-    }
+    """The descriptions of all routers of those networks in which a fault may tell one anew."""
+    homes = {blueprint.homes[router] for router in _named(faults, RouterName)}
+    return _described(blueprint, (name for name, home in blueprint.topology.routers.items() if home in homes))
+
+
+def _described(blueprint: Blueprint, routers: Iterable[str]) -> dict[str, Routing]:
+    return {router: describe(blueprint.nodes[router], blueprint) for router in routers}
 
 
 def _named(faults: Iterable[Fault], reference: object) -> frozenset[str]:
