@@ -2,7 +2,9 @@
 
 Spang et al., "Sammy: smoothing video traffic to be a friendly internet neighbor", SIGCOMM 2023: video that is
 paced at 1.5 to 3 times its top bitrate lets neighbours see less delay and loss, and its viewers lose nothing.
-Each seed is run with and without pacing, once for each kind of neighbour; differences are paired by seed.
+Each seed is run with and without pacing, once for each kind of neighbour; differences are paired by seed. By
+connection the OCA paces at --times; by response it paces at 3 times, and players ask for 3 to 1.5 times as
+their buffer fills.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ workload:
     clients: north.viewers
     title: film
     buffer: 20s
-    abr: bba-2
+    abr: bba-2{pace}
     arrivals: {{every: 700ms}}
   - {neighbour}
 """
@@ -77,12 +79,14 @@ VIDEO_NAMES = (
 )
 
 
-def scene(folder: Path, neighbour: str, pacing_kbps: int, seconds: int) -> Path:
+def scene(folder: Path, neighbour: str, pacing_kbps: int, seconds: int, *, by_response: bool = False) -> Path:
     """A scenario with that neighbour; pacing 0 is none."""
+    pace = "\n    pace: {empty: 3, full: 1.5}" if by_response and pacing_kbps else ""
     pacing = f", pacing: {pacing_kbps}kbit" if pacing_kbps else ""
     (folder / "pacing.yaml").write_text(TOPOLOGY.format(pacing=pacing))
     path = folder / "scenario.yaml"
-    path.write_text(SCENARIO.format(seconds=seconds, top=TOP_KBPS, neighbour=NEIGHBOURS[neighbour]))
+    known = {"seconds": seconds, "top": TOP_KBPS, "neighbour": NEIGHBOURS[neighbour], "pace": pace}
+    path.write_text(SCENARIO.format(**known))
     return path
 
 
@@ -92,18 +96,23 @@ def main() -> int:
         description="Measure what pacing does to viewers and neighbours.",
         epilog="example: .venv/bin/python benchmarks/pacing.py --times 2 --seeds 10",
     )
+    parser.add_argument("--by", choices=["connection", "response"], default="connection")
     parser.add_argument("--times", type=float, default=2.0, help="the pace, in top bitrates (2)")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--seconds", type=int, default=40, help="of each run (40)")
     asked = parser.parse_args()
-    pace_kbps = round(asked.times * TOP_KBPS)
-    print(f"{machine()}\npaced at {pace_kbps} kbit/s; {asked.seeds} seeds of {asked.seconds} s", flush=True)
+    by_response = asked.by == "response"
+    pace_kbps = round((3 if by_response else asked.times) * TOP_KBPS)
+    print(
+        f"{machine()}\npaced by {asked.by} at {pace_kbps} kbit/s; {asked.seeds} seeds of {asked.seconds} s",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(prefix="testbed-benchmark-") as folder:
         for neighbour in NEIGHBOURS:
             arms: list[list[list[float]]] = [[], []]
             for seed in range(1, asked.seeds + 1):
                 for arm, pacing_kbps in enumerate((0, pace_kbps)):
-                    path = scene(Path(folder), neighbour, pacing_kbps, asked.seconds)
+                    path = scene(Path(folder), neighbour, pacing_kbps, asked.seconds, by_response=by_response)
                     video, near = rows(path, Path(folder), seed, VIDEO, NEIGHBOUR[neighbour])
                     arms[arm].append([float(value or 0) for value in (*near, *video)])
             print(f"\nneighbour: {neighbour}")

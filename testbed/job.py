@@ -201,6 +201,7 @@ class Session:
     probe: bool = False  # the OCAs of the list are asked for a little first, and the quickest is taken
     http: str = "1.1"  # or 2, where the server offers it
     tls: str = "1.3"  # or 1.2: the newest that the client speaks
+    pace: tuple[float, ...] = ()  # multiples of the top bitrate asked for with an empty and a full buffer
     families: tuple[int, ...] = (4,)  # 4 and 6, as the client has addresses
     live_latency_ns: int | None = None  # the title is live, and played so long after it came into being
     leave_ns: int | None = None  # the viewer leaves so long after the session's start

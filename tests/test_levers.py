@@ -136,6 +136,24 @@ def test_who_is_full_is_passed_over_and_the_private_peering_is_next(tables):
     ]  # fmt: skip
 
 
+def test_a_response_comes_at_the_pace_that_the_player_asks_for(tables):
+    """Three times the title's 200 kbit/s with an empty buffer, 1.5 times with a full one of 6 s."""
+    piece = 16 * 1024  # after each of which nginx waits, but the last
+    segments = tables.sql(
+        """select any_value(bytes), any_value(total_ns - first_byte_ns),
+               coalesce(max_by(buffer_ns - (r.t_ns - p.t_ns), p.t_ns), 0)
+           from requests r left join playback p
+               on p.session_id = r.session_id and event = 'segment' and p.t_ns <= r.t_ns
+           where client like 'north.crowd%' and status = 206 group by request_id"""
+    )
+    assert len(segments) > 40
+    assert min(level_ns for *_, level_ns in segments) == 0
+    assert max(level_ns for *_, level_ns in segments) > 3 * S
+    for size, took_ns, level_ns in segments:
+        kbps = (size - 1) // piece * piece * 8e6 / took_ns
+        assert kbps == pytest.approx(200 * (3 - 1.5 * level_ns / (6 * S)), rel=0.03)
+
+
 def test_an_oca_sends_by_the_congestion_control_that_it_is_told(folder):
     """As ss(8) has it from the kernel: a line for each connection, and one of what TCP knows of it."""
     lines = (folder / "logs" / "oca-1" / "ss.log").read_text().splitlines()

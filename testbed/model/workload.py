@@ -63,6 +63,15 @@ class Live(Model):
     latency: SomeTime = Field(examples=["10s"], description="how far behind the edge viewers begin")
 
 
+class Pace(Model):
+    """Players ask servers to send no faster than some times the title's top bitrate, by their buffer."""
+
+    empty: float = Field(3.0, ge=1, le=1000, strict=False, description="times it with an empty buffer")
+    full: float = Field(
+        1.5, ge=1, le=1000, strict=False, description="times it with a full one; a line between"
+    )
+
+
 class Catalogue(Model):
     """Each session plays a title of these, the first the most popular (Zipf's law)."""
 
@@ -111,6 +120,9 @@ class Playback(Model):
     )
     http: Literal["1.1", "2"] = Field("1.1", description="2: where the OCA offers it")
     tls: Literal["1.2", "1.3"] = Field("1.3", description="the newest that the device speaks")
+    pace: Pace | None = Field(
+        None, examples=["{empty: 3, full: 1.5}"], description="asked for with each segment, as in Sammy"
+    )
     live: Live | None = None
     watch: Watch | None = None
     script: list[Step] = Field(default_factory=list, description="what each viewer does, by time")

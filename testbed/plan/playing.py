@@ -41,6 +41,7 @@ def _sessions(
         "resume_ns": int(playback.resume or 0), "give_up_ns": int(playback.give_up),
         "slow_ns": int(playback.slow or 0), "probe": playback.probe,
         "http": playback.http, "tls": playback.tls,
+        "pace": (playback.pace.empty, playback.pace.full) if playback.pace else (),
         "live_latency_ns": int(playback.live.latency) if playback.live else None,
         "pauses": tuple((int(step.at), int(step.pause)) for step in script if step.pause is not None),
         "seeks": tuple((int(step.at), int(step.seek)) for step in script if step.seek is not None),

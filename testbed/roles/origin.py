@@ -107,6 +107,9 @@ http {{
     # the agent says that the control plane has been silent for longer than its grace
     if (-f {place(node, "alone")}) {{ return 503; }}
     location = /health {{ return 204; }}
+    # who asks for a pace gets the response at it, a piece at a time; others are not touched by that
+    location / {{ error_page 418 = @paced; if ($http_x_pace) {{ return 418; }} }}
+    location @paced {{ limit_rate $http_x_pace; sendfile_max_chunk 16k; }}
   }}
 }}
 """

@@ -39,7 +39,15 @@ class Asking:
         self._client = client
         self._numbers = itertools.count(1)
 
-    def get(self, oca: str, url: str, span: tuple[int, int] | None, until_ns: int, late: str = CUT) -> Answer:
+    def get(
+        self,
+        oca: str,
+        url: str,
+        span: tuple[int, int] | None,
+        until_ns: int,
+        late: str = CUT,
+        headers: tuple[str, ...] = (),
+    ) -> Answer:
         """Resolve, fetch and record; without a span the body is kept.
 
         At the Unix time `until_ns` it is abandoned with the error `late`.
@@ -53,7 +61,7 @@ class Asking:
                 url,
                 addresses,
                 span=span,
-                headers=(f"X-Request-Id: {request_id}",),
+                headers=(f"X-Request-Id: {request_id}", *headers),
                 keep=span is None,
                 until_ns=until_ns,
             )

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from testbed import registry
 from testbed.abrs import Abr, Sample, State
 from testbed.job import Session, Title
+from testbed.services import pace
 from testbed.services.asking import Answer, Asking
 from testbed.services.http import CUT, Response
 from testbed.services.playback import Moment, Playback
@@ -254,7 +255,11 @@ class Viewer:
                 continue
             url = f"{source.url}{self._title.bitrates_kbps[rung]}.mp4"
             patient = not self._session.slow_ns or slow >= len(self._sources)
-            answer = self._request(source.oca, url, span, 0 if patient else self._session.slow_ns)
+            within_ns = 0 if patient else self._session.slow_ns
+            level_ns = self._playback.level_ns(time.time_ns())
+            answer = self._request(
+                source.oca, url, span, within_ns, pace.headers(self._session, self._title, level_ns)
+            )
             if not answer.error:
                 self._sources.worked()
                 self._failing_since_ns, self._rounds = None, 0
@@ -330,13 +335,20 @@ class Viewer:
                 took[source.oca] = asked_ns
         self._sources.order(took)
 
-    def _request(self, oca: str, url: str, span: tuple[int, int] | None, within_ns: int = 0) -> Answer:
+    def _request(
+        self,
+        oca: str,
+        url: str,
+        span: tuple[int, int] | None,
+        within_ns: int = 0,
+        headers: tuple[str, ...] = (),
+    ) -> Answer:
         """Ask, unless the viewer or the scenario calls it off; `within_ns` ends a request that is slow."""
         until_ns, why = self._until()
         if within_ns and time.time_ns() + within_ns < until_ns:
             slow = f"slow: not whole in {within_ns / 1e9:g} s"
-            return self._asking.get(oca, url, span, time.time_ns() + within_ns, slow)
-        answer = self._asking.get(oca, url, span, until_ns, why)
+            return self._asking.get(oca, url, span, time.time_ns() + within_ns, slow, headers)
+        answer = self._asking.get(oca, url, span, until_ns, why, headers)
         self._called_off()
         return answer
 
