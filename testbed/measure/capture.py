@@ -9,7 +9,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ from testbed.measure.native import (
     EXTRA,
     FIRST,
     KEPT,
+    QUANTILES,
     ROW,
     SAMPLE,
     SUMMARY,
@@ -27,23 +30,22 @@ from testbed.measure.native import (
     library,
     pointer,
 )
-from testbed.measure.packets import WHOLE_PORTS, Packets
-from testbed.measure.pcap import Pcap
+from testbed.measure.packets import Packets
+from testbed.measure.pcap import MOST, Pcap
 from testbed.measure.points import Point
 
 # Two processors that feed one socket can leave a capture slightly out of order (0.4 ms were seen).
-DISORDER_NS = 100_000_000
-HELD = 1 << 18  # rows kept back for that at most
+DISORDER_NS = 10_000_000
+HELD = 1 << 16  # rows kept back for that at most
 SAMPLES = 4_000_000  # round-trip times of which quantiles are taken at a time
-BATCH = 1 << 17  # rows read from a spool at a time
+BATCH = 1 << 18  # rows given out at a time
 
 
 @dataclass
 class Capture:
-    """What one capture point saw; the rows themselves are in the spool, in the order of time."""
+    """What one capture point saw."""
 
     point: Point
-    spool: Path
     count: int = 0
     last_ns: int | None = None
     unread: int = 0
@@ -64,114 +66,154 @@ class Capture:
         names = [name or str(number) for number, name in enumerate(self.interfaces)]
         return [(here.node, name, f"{here.node}.{name}") for name in names]
 
-    def packets(self, batch: int = BATCH) -> Iterator[Packets]:
-        """All packets, some at a time, without payloads."""
-        with self.spool.open("rb", buffering=0) as rows, self.extras.open("rb", buffering=0) as extras:
-            while len(some := np.fromfile(rows, ROW, batch)):
-                numbers = some["extra"][some["extra"] > 0]
-                if not len(numbers):
-                    yield Packets(some)
-                    continue
-                first, last = int(numbers.min()), int(numbers.max())
-                extras.seek((first - 1) * EXTRA.itemsize)
-                yield Packets(some, np.fromfile(extras, EXTRA, last - first + 1), first - 1)
 
-    @property
-    def extras(self) -> Path:
-        """Where the spool has what few packets have."""
-        return self.spool.with_name(f"{self.spool.name}.extras")
+@dataclass
+class Spooled(Capture):
+    """A capture whose rows are kept in a file, in the order of time."""
+
+    spool: Path = Path()
+    extras: Path = Path()
+    batches: list[tuple[int, int, int]] = field(default_factory=list)  # rows, extras, extras before
+
+    def packets(self) -> Iterator[Packets]:
+        """All packets, some at a time, without payloads; the rows are used again for the next."""
+        buffer = np.empty(max((rows for rows, _, _ in self.batches), default=0), ROW)
+        with (
+            self.spool.open("rb", buffering=0) as rows_file,
+            self.extras.open("rb", buffering=0) as extras_file,
+        ):
+            for rows, extras, before in self.batches:
+                rows_file.readinto(buffer[:rows].view(np.uint8).data)
+                yield Packets(buffer[:rows], np.fromfile(extras_file, EXTRA, extras), before)
 
 
-def read(path: Path, point: Point, t0_unix_ns: int, spool: Path, chunk: int | None = None) -> Capture:
+def read(path: Path, point: Point, t0_unix_ns: int, spool: Path) -> Spooled:
     """Read a capture file taken at a point; times become nanoseconds since `t0_unix_ns`.
 
     A file that is not there is an empty capture.
     """
-    found = Capture(point, spool)
-    c = library()
-    known = point.mac != bytes(6) or point.bridge
-    parser = c.parser_new(t0_unix_ns, point.mac, point.peer_mac, point.bridge, point.peer_bridge, known)
-    follow = c.follow_new()
-    pcap = Pcap(path) if chunk is None else Pcap(path, chunk)
-    samples = spool.with_name(f"{spool.name}.samples")
-    control: list[npt.NDArray[np.void]] = []
-    payloads: dict[int, bytes] = {}
-    order = _Order()
-    try:
-        with (
-            spool.open("wb", buffering=0) as rows_file,
-            found.extras.open("wb", buffering=0) as extras_file,
-            samples.open("wb", buffering=0) as samples_file,
-        ):
-
-            def took(rows: npt.NDArray[np.void]) -> None:
-                if not len(rows):
-                    return
-                if not c.follow(follow, pointer(rows), len(rows)):
-                    raise MemoryError
-                rows.tofile(rows_file)
-                copied("follow_samples", follow, SAMPLE).tofile(samples_file)
-                whole = rows["payload"] > 0
-                for port in WHOLE_PORTS:
-                    whole |= (rows["sport"] == port) | (rows["dport"] == port)
-                control.append(rows[whole])
-                found.count += len(rows)
-                found.last_ns = max(int(rows["t_ns"].max()), found.last_ns or -(1 << 62))
-
-            for records in pcap if path.exists() else ():
-                rows = np.empty(len(records), ROW)
-                if not c.parse(
-                    parser, pointer(records.buffer), pointer(records.table), len(rows), pointer(rows)
-                ):
-                    raise MemoryError
-                copied("parser_extras", parser, EXTRA).tofile(extras_file)
-                kept = copied("parser_kept", parser, KEPT)
-                if len(kept):
-                    number = int(rows["payload"][rows["payload"] > 0].min())
-                    data = copied("parser_payloads", parser, np.dtype("u1")).tobytes()
-                    for offset, size in kept.tolist():
-                        payloads[number] = data[offset : offset + size]
-                        number += 1
-                took(order.push(rows))
-            took(order.rest())
-        found.unread, found.problem, found.interfaces = pcap.unread, pcap.problem, pcap.interfaces
-        found.addresses = [_text(each) for each in copied("parser_addresses", parser, ADDRESS)]
-        found.summaries = np.empty(c.follow_count(follow), SUMMARY)
-        c.follow_summaries(follow, pointer(found.summaries))
-        found.towards = copied("follow_towards", follow, FIRST)
-        found.round_trips = _quantiles(samples)
-        rows = np.concatenate(control) if control else np.empty(0, ROW)
-        of_row = enumerate(rows["payload"].tolist())
-        found.control = Packets(rows, payloads={at: payloads[number] for at, number in of_row if number})
-    finally:
-        c.parser_free(parser)
-        c.follow_free(follow)
-        samples.unlink(missing_ok=True)
+    found = Spooled(point, spool=spool, extras=spool.with_name(f"{spool.name}.extras"))
+    with (
+        found.spool.open("wb", buffering=0) as rows_file,
+        found.extras.open("wb", buffering=0) as extras_file,
+    ):
+        for packets in Reading(path, found, t0_unix_ns) if path.exists() else ():
+            found.batches.append((len(packets), len(packets.extras), packets.extras_before))
+            rows_file.write(packets.rows.view(np.uint8).data)
+            extras_file.write(packets.extras.view(np.uint8).data)
     return found
 
 
-class _Order:
-    """Puts rows in the order of time that come slightly out of it, by keeping the last ones back."""
+class Reading:
+    """The packets of a capture file, some at a time; `capture` is filled in on the way.
 
-    def __init__(self) -> None:
-        self._held = np.empty(0, ROW)
+    The rows are used again for the next. Of `capture` the addresses and the interfaces are known as far
+    as it is read; the rest is when all is read.
+    """
 
-    def push(self, rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-        """Take rows, and return those that nothing earlier is expected to follow."""
-        rows = np.concatenate([self._held, rows]) if len(self._held) else rows
-        times = rows["t_ns"].copy()
-        if (np.diff(times) < 0).any():
-            order = np.argsort(times, kind="stable")
-            rows, times = rows[order], times[order]
-        done = int(np.searchsorted(times, times[-1] - DISORDER_NS)) if len(times) else 0
-        done = max(done, len(rows) - HELD)
-        self._held = rows[done:]
-        return rows[:done]
+    def __init__(self, path: Path, capture: Capture, t0_unix_ns: int) -> None:
+        self.capture = capture
+        self._pcap = Pcap(path)
+        self._t0_unix_ns = t0_unix_ns
 
-    def rest(self) -> npt.NDArray[np.void]:
-        """What was kept back."""
-        rows, self._held = self._held, np.empty(0, ROW)
-        return rows
+    def __iter__(self) -> Iterator[Packets]:
+        point, c = self.capture.point, library()
+        known = point.mac != bytes(6) or point.bridge
+        macs = point.mac, point.peer_mac
+        self._parser = c.parser_new(self._t0_unix_ns, *macs, point.bridge, point.peer_bridge, known)
+        self._follow = c.follow_new()
+        self._control: list[npt.NDArray[np.void]] = []
+        self._payloads: dict[int, bytes] = {}
+        with TemporaryFile(buffering=0) as samples:
+            self._samples = samples
+            try:
+                yield from self._batches()
+                self._finish()
+            finally:
+                c.parser_free(self._parser)
+                c.follow_free(self._follow)
+
+    def _batches(self) -> Iterator[Packets]:
+        rows = np.empty(BATCH + 2 * HELD + 2 * MOST, ROW)
+        followed = filled = before = 0  # rows up to `followed` are done, up to `filled` are there
+        extras = np.empty(0, EXTRA)
+        for records in self._pcap:
+            new = rows[filled : filled + len(records)]
+            buffer, table = pointer(records.buffer), pointer(records.table)
+            if not library().parse(self._parser, buffer, table, len(new), pointer(new)):
+                raise MemoryError
+            more = copied("parser_extras", self._parser, EXTRA)
+            extras = np.concatenate([extras, more]) if len(more) else extras
+            _keep(self._parser, new, self._payloads)
+            filled += len(new)
+            followed += self._followed(rows[followed:filled], HELD)
+            if followed < BATCH:
+                continue
+            self._meet()
+            yield Packets(rows[:BATCH], extras, before)
+            left = rows[BATCH:filled].copy()
+            numbers = left["extra"][left["extra"] > 0]
+            used = int(numbers.min()) - 1 - before if len(numbers) else len(extras)
+            extras, before = extras[used:], before + used
+            rows[: len(left)] = left
+            followed, filled = followed - BATCH, len(left)
+        followed += self._followed(rows[followed:filled], 0)
+        self._meet()
+        for begin in range(0, followed, BATCH):
+            yield Packets(rows[begin : min(begin + BATCH, followed)], extras, before)
+
+    def _followed(self, rows: npt.NDArray[np.void], held: int) -> int:
+        """Put rows in the order of time and follow those that nothing earlier is expected to come after."""
+        c = library()
+        late_ns = DISORDER_NS if held else -1
+        done = c.settled(pointer(rows), len(rows), late_ns, held)
+        if done < 0:
+            rows[:] = rows[np.argsort(rows["t_ns"], kind="stable")]
+            done = c.settled(pointer(rows), len(rows), late_ns, held)
+        if not done:
+            return 0
+        if not c.follow(self._follow, pointer(rows), done):
+            raise MemoryError
+        self._samples.write(copied("follow_samples", self._follow, SAMPLE).view(np.uint8).data)
+        if c.follow_control(self._follow):
+            self._control.append(rows[:done][rows["control"][:done] > 0])
+        self.capture.count += done
+        self.capture.last_ns = int(rows["t_ns"][done - 1])
+        return int(done)
+
+    def _meet(self) -> None:
+        """Note the addresses and interfaces that came up."""
+        texts = self.capture.addresses
+        met = copied("parser_addresses", self._parser, ADDRESS)
+        texts += [_text(each) for each in met[len(texts) :]]
+        self.capture.interfaces = self._pcap.interfaces
+
+    def _finish(self) -> None:
+        found, c = self.capture, library()
+        found.unread, found.problem, found.interfaces = (
+            self._pcap.unread, self._pcap.problem, self._pcap.interfaces,
+        )  # fmt: skip
+        found.summaries = np.empty(c.follow_count(self._follow), SUMMARY)
+        c.follow_summaries(self._follow, pointer(found.summaries))
+        found.towards = copied("follow_towards", self._follow, FIRST)
+        found.round_trips = _quantiles(self._samples, len(found.summaries))
+        whole = np.concatenate(self._control) if self._control else np.empty(0, ROW)
+        of_row = enumerate(whole["payload"].tolist())
+        found.control = Packets(
+            whole, payloads={at: self._payloads[number] for at, number in of_row if number}
+        )
+
+
+def _keep(parser: int, rows: npt.NDArray[np.void], payloads: dict[int, bytes]) -> None:
+    """Enter the payloads of a chunk that are kept, by their numbers."""
+    kept = copied("parser_kept", parser, KEPT)
+    if not len(kept):
+        return
+    number = int(rows["payload"][rows["payload"] > 0].min())
+    data = copied("parser_payloads", parser, np.dtype("u1")).tobytes()
+    for offset, size in kept.tolist():
+        payloads[number] = data[offset : offset + size]
+        number += 1
 
 
 def _text(address: np.void) -> str:
@@ -179,24 +221,21 @@ def _text(address: np.void) -> str:
     return str(ipaddress.IPv4Address(packed[:4]) if address["family"] == 4 else ipaddress.IPv6Address(packed))
 
 
-def _quantiles(samples: Path) -> pl.DataFrame:
+def _quantiles(samples: FileIO, flows: int) -> pl.DataFrame:
     """Least, middle and 95th percentile (nearest rank) of the round-trip times by flow and direction."""
-    rtt = pl.col("rtt_ns")
-    count = samples.stat().st_size // SAMPLE.itemsize
+    count = samples.tell() // SAMPLE.itemsize
     parts = -(-count // SAMPLES) or 1
     found = []
     for part in range(parts):  # each of other flows, so that memory stays bounded
-        pieces = []
-        with samples.open("rb", buffering=0) as file:
-            while len(some := np.fromfile(file, SAMPLE, SAMPLES)):
-                pieces.append(some if parts == 1 else some[some["flow"] % parts == part])
-        chosen = np.concatenate(pieces) if pieces else np.empty(0, SAMPLE)
-        frame = pl.DataFrame({name: chosen[name] for name in ("flow", "ahead", "rtt_ns")})
-        found.append(
-            frame.group_by("flow", "ahead").agg(
-                rtt_min_ns=rtt.min(),
-                rtt_p50_ns=rtt.quantile(0.5, "nearest").cast(pl.Int64),
-                rtt_p95_ns=rtt.quantile(0.95, "nearest").cast(pl.Int64),
-            )
-        )
-    return pl.concat(found).sort("flow", "ahead")
+        pieces = [np.empty(0, SAMPLE)]
+        samples.seek(0)
+        while len(some := np.fromfile(samples, SAMPLE, SAMPLES)):
+            pieces.append(some if parts == 1 else some[some["flow"] % parts == part])
+        chosen = np.concatenate(pieces)
+        made = np.empty(2 * flows + 2, QUANTILES)
+        number = library().quantiles(pointer(chosen), len(chosen), flows, pointer(made))
+        if number < 0:
+            raise MemoryError
+        found.append(made[:number])
+    whole = np.concatenate(found)
+    return pl.DataFrame({name: whole[name] for name in QUANTILES.names or ()})

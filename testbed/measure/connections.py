@@ -52,7 +52,7 @@ def connections(captures: Sequence[Capture], codes: Sequence[npt.NDArray[np.uint
     before = opened.select(*_PAIR, "t_ns", opened_isn="isn").sort("t_ns", maintain_order=True)
     unsure = unsure.join_asof(before, on="t_ns", by=list(_PAIR), check_sortedness=False)
     older = _first(unsure.filter(pl.col("opened_isn").is_null()).drop("opened_isn"), [*_PAIR, "isn"])
-    every = pl.concat([opened, older]).sort("t_ns", *_PAIR, "isn").with_row_index("flow_id", offset=1)
+    every = pl.concat([opened, older]).sort("t_ns", "capture", "local").with_row_index("flow_id", offset=1)
     known = pl.concat(
         [
             seen.filter(pl.col("isn") >= 0).select("capture", "local", *_PAIR, "isn"),
@@ -96,8 +96,4 @@ def _seen(rows: npt.NDArray[np.void], codes: npt.NDArray[np.uint32], number: int
 
 def _first(seen: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     """Of what agrees in `by` what was seen first; ties go to the first capture."""
-    return (
-        seen.sort(*by, "t_ns", "capture", "local")
-        .unique(by, keep="first", maintain_order=True)
-        .drop("capture", "local")
-    )
+    return seen.sort(*by, "t_ns", "capture", "local").unique(by, keep="first", maintain_order=True)

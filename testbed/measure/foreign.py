@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from testbed.measure import dns, packet_table
 from testbed.measure.bgp import bgp
-from testbed.measure.capture import Capture, read
+from testbed.measure.capture import Capture, Reading, Spooled, read
 from testbed.measure.parquet import arrow, save, save_rows
 from testbed.measure.points import Point
-from testbed.measure.seen import Seen
+from testbed.measure.seen import Seen, packet_tables
 
 TABLES = ("packets", "flows", "bgp", "dns", "captures")
 
@@ -38,27 +41,60 @@ def tabulate(
         if progress:
             progress("tables", done, 2 * len(files))
 
+    names = [path.stem if stems[path.stem] == 1 else str(path.with_suffix("")) for path in files]
     rows: dict[str, int] = {}
-    with TemporaryDirectory(prefix="spool-", dir=folder) as spool, ThreadPoolExecutor(2) as pool:
-
-        def taken(number: int) -> Capture:
-            path = files[number]
-            name = path.stem if stems[path.stem] == 1 else str(path.with_suffix(""))
-            return read(path, _point(name), 0, Path(spool) / str(number))
-
-        captures = []
-        for capture in pool.map(taken, range(len(files))):
-            captures.append(capture)
-            step()
+    captures: list[Capture] = []
+    if len(files) == 1 and (straight := _straight(files[0], _point(names[0]), folder)):
+        captures, rows["packets"] = [straight], straight.count
         seen = Seen(captures)
-        rows["packets"] = save(folder, "packets", seen.packet_tables(step), packet_table.SCHEMA)
-        rows["flows"] = save(folder, "flows", [arrow("flows", seen.flows({}))])
+        step()
+        step()
+    else:
+        with TemporaryDirectory(prefix="spool-", dir=folder) as spool, ThreadPoolExecutor(2) as pool:
+
+            def taken(number: int) -> Spooled:
+                return read(files[number], _point(names[number]), 0, Path(spool) / str(number))
+
+            spooled = []
+            for capture in pool.map(taken, range(len(files))):
+                spooled.append(capture)
+                step()
+            captures, seen = list(spooled), Seen(spooled)
+            tables = packet_tables(spooled, seen.connections, step)
+            rows["packets"] = save(folder, "packets", tables, packet_table.SCHEMA)
+    rows["flows"] = save(folder, "flows", [arrow("flows", seen.flows({}))])
     control = seen.control()
     rows["bgp"] = save_rows(folder, "bgp", bgp(control, seen.addresses, {}), "t_ns", "node", "peer")
     rows["dns"] = save_rows(folder, "dns", dns.queries(control, seen.addresses, {}), "t_ns", "node", "qname")
     rows["captures"] = save_rows(folder, "captures", [_summary(each) for each in captures])
     problems = {path: each.problem for path, each in zip(files, captures, strict=True) if each.problem}
     return rows, problems
+
+
+class _Several(Exception):
+    """A file has more than one interface."""
+
+
+def _straight(path: Path, point: Point, folder: Path) -> Capture | None:
+    """Make the table `packets` of one file as it is read, without a spool.
+
+    None if its own numbers of connections are not those that they get when all is known, or it has
+    several interfaces.
+    """
+    capture = Capture(point)
+
+    def tables() -> Iterator[pa.Table]:
+        for packets in Reading(path, capture, 0):
+            if len(capture.interfaces) > 1:
+                raise _Several
+            yield packet_table.Tabled(capture).table(packets)
+
+    try:
+        save(folder, "packets", tables(), packet_table.SCHEMA)
+    except _Several:
+        return None
+    (numbers,) = Seen([capture]).connections.numbers
+    return capture if np.array_equal(numbers, np.arange(len(numbers))) else None
 
 
 def _point(name: str) -> Point:

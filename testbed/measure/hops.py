@@ -19,7 +19,7 @@ import polars as pl
 
 from testbed.job import Job
 from testbed.measure.addresses import Addresses
-from testbed.measure.capture import Capture
+from testbed.measure.capture import Spooled
 from testbed.measure.native import HOP, ROW, SOURCE, library, pointer
 from testbed.measure.points import own_addresses
 
@@ -36,7 +36,7 @@ Numbers = npt.NDArray[np.uint32]
 
 
 def hops(
-    captures: Sequence[Capture],
+    captures: Sequence[Spooled],
     codes: Sequence[Numbers],
     flow_ids: Sequence[Numbers],
     job: Job,
@@ -91,7 +91,7 @@ def hops(
             )
 
 
-def _other(capture: Capture, node: str) -> str:
+def _other(capture: Spooled, node: str) -> str:
     return capture.point.peer if capture.point.node == node else capture.point.node
 
 
@@ -99,7 +99,7 @@ class _Crossing:
     """One node, and the captures of its links."""
 
     def __init__(
-        self, node: str, captures: list[Capture], codes: list[Numbers], flow_ids: list[Numbers]
+        self, node: str, captures: list[Spooled], codes: list[Numbers], flow_ids: list[Numbers]
     ) -> None:
         self._captures, self._codes, self._flow_ids = captures, codes, flow_ids
         # A capture at the node itself sees what reaches the node come in; one at the other end, go out.

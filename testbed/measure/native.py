@@ -1,8 +1,8 @@
 """What is done for every packet is C, compiled once a machine and kept in the user's cache.
 
 scan.c finds the packets in a capture file, parse.c reads them, follow.c follows their connections,
-cross.c joins what several capture points saw. They are called on numpy arrays and hold no lock of
-Python's, so two captures can be read at a time.
+cross.c joins what several capture points saw, columns.c makes columns of rows. They are called on
+numpy arrays and hold no lock of Python's, so two captures can be read at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 SOURCES = tuple(
-    Path(__file__).parent / "c" / name for name in ("packets.h", "scan.c", "parse.c", "follow.c", "cross.c")
+    Path(__file__).parent / "c" / name
+    for name in ("packets.h", "scan.c", "parse.c", "follow.c", "cross.c", "columns.c")
 )
 COMPILE = ("gcc", "-O3", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden")
 INSTALL = "sudo apt-get install gcc libc6-dev"
@@ -44,7 +45,7 @@ ROW = _layout(
     payload_length="u4", ts_val="u4", ts_ecr="u4", flow_id="u4", extra="u4", payload="u4", in_flight="u4",
     interface="u4", sacked="u4", has="u2", sport="u2", dport="u2", proto="u2", ip_id="u2", fragment="u2",
     tcp_flags="u2", tcp_window="u2", mss="u2", vlan="u2", analysis="u2", ttl="u1", tos="u1", icmp_type="u1",
-    icmp_code="u1", scale="u1", starts_with="u1",
+    icmp_code="u1", scale="u1", starts_with="u1", ecn="u1", control="u1",
 )  # fmt: skip
 EXTRA = _layout(count="u4", words=("u4", 8))
 ADDRESS = _layout(bytes="V16", family="u1")
@@ -59,15 +60,17 @@ SUMMARY = _layout(
     first_ns="i8", last_ns="i8", handshake_ns="i8", tls_ns="i8", reset="i8", forward=TOTALS, backward=TOTALS,
 )  # fmt: skip
 SAMPLE = _layout(flow="u4", ahead="u4", rtt_ns="i8")
+QUANTILES = _layout(flow="u4", ahead="u4", rtt_min_ns="i8", rtt_p50_ns="i8", rtt_p95_ns="i8")
 FIRST = _layout(out_ns="i8", in_ns="i8")
 SOURCE = _layout(
     rows="u8", at="i8", count="i8", flows="u8", codes="u8", not_to="u8", not_from="u8", inward="i4", more="i4"
 )
+COLUMN = _layout(offset="u4", size="u4", out="u8")
 HOP = _layout(sent_ns="i8", received_ns="i8", flow_id="u4", source="i4", ambiguous="i4", padding="i4")
 _SIZES = {
     "record_size": RECORD, "row_size": ROW, "extra_size": EXTRA, "address_size": ADDRESS, "kept_size": KEPT,
     "summary_size": SUMMARY, "sample_size": SAMPLE, "first_size": FIRST, "source_size": SOURCE,
-    "hop_size": HOP,
+    "hop_size": HOP, "column_size": COLUMN, "quantiles_size": QUANTILES,
 }  # fmt: skip
 
 # Function: what it returns, and what it takes.
@@ -102,6 +105,11 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "cross_free": (None, [c_void_p]),
     "cross": (c_int64, [c_void_p, c_void_p, c_int32, c_void_p, c_int64, POINTER(c_int32)]),
+    "settled": (c_int64, [c_void_p, c_int64, c_int64, c_int64]),
+    "columns": (None, [c_void_p, c_int64, c_void_p, c_int32]),
+    "bitmap": (c_int64, [c_void_p, c_int64, c_uint32, c_void_p]),
+    "follow_control": (c_int64, [c_void_p]),
+    "quantiles": (c_int64, [c_void_p, c_int64, c_int64, c_void_p]),
     "follow": (c_int32, [c_void_p, c_void_p, c_int64]),
 }
 

@@ -15,8 +15,14 @@ from testbed.measure.schema import TABLES
 
 # Small groups keep memory low; numbers that rise are smaller as differences than in a dictionary.
 _ROW_GROUP = 256 * 1024
-_VARIED = ("ip_id", "delay_ns")  # too many values for a dictionary
-_RISING = ("t_ns", "sent_ns", "received_ns", "start_ns", "tcp_seq", "tcp_ack", "ts_val", "ts_ecr")
+_VARIED = ("delay_ns",)  # too many values for a dictionary
+_NARROW = (  # as small plain and compressed as in a dictionary, and sooner there
+    "length", "ttl", "ecn", "sport", "dport", "tcp_flags", "tcp_len", "tcp_window", "tcp_mss", "tcp_scale",
+    "icmp_type", "icmp_code", "vlan", "fragment", "flow_id", "in_flight", "rtt_ns", "quoted_sport",
+    "quoted_dport",
+)  # fmt: skip
+_SOUGHT = ("t_ns", "sent_ns", "start_ns", "flow_id", "node", "interface", "link", "from")  # with statistics
+_RISING = ("t_ns", "sent_ns", "received_ns", "start_ns", "tcp_seq", "tcp_ack", "ts_val", "ts_ecr", "ip_id")
 
 
 def arrow(name: str, frame: pl.DataFrame) -> pa.Table:
@@ -36,8 +42,10 @@ def save(folder: Path, name: str, parts: Iterable[pa.Table], schema: pa.Schema |
         schema,
         compression="zstd",
         compression_level=1,
-        use_dictionary=[each.name for each in schema if each.name not in (*rising, *_VARIED)],
+        use_dictionary=[each.name for each in schema if each.name not in (*rising, *_VARIED, *_NARROW)],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+        write_statistics=[each.name for each in schema if each.name in _SOUGHT],
+        write_batch_size=_ROW_GROUP,
         store_schema=False,
     ) as writer:
         for each in parts:

@@ -64,8 +64,9 @@ class Records:
 class Pcap:
     """A capture file, iterated over in chunks.
 
-    Afterwards `unread` is how many bytes made no record, `interfaces` the names of a pcapng file's
-    interfaces (those without one are empty), and `problem` what is wrong with the file, or empty.
+    Afterwards `unread` is how many bytes made no record, and `problem` what is wrong with the file, or
+    empty; `interfaces` is at any time the names of a pcapng file's interfaces as far as it is read (those
+    without one are empty).
     """
 
     def __init__(self, path: Path, chunk: int = CHUNK) -> None:
@@ -92,6 +93,8 @@ class Pcap:
                         found = c.scan_next(
                             scan, start, size - begin, LARGEST, pointer(table), MOST, byref(used)
                         )
+                        if c.scan_interfaces(scan) != len(self.interfaces):
+                            self.interfaces = self._names(scan)
                         if found:
                             taken = table[:found]
                             taken["offset"] += begin
@@ -104,13 +107,15 @@ class Pcap:
                     view[: size - begin] = bytes(view[begin:size])
                     size, begin = size - begin, 0
                 self.unread = size - begin + self.path.stat().st_size - file.tell()
-            self.interfaces = tuple(
-                c.scan_name(scan, number).decode(errors="replace")
-                for number in range(c.scan_interfaces(scan))
-            )
             self.problem = self._problem(c.scan_format(scan), c.scan_state(scan))
         finally:
             c.scan_free(scan)
+
+    @staticmethod
+    def _names(scan: int) -> tuple[str, ...]:
+        c = library()
+        names = (c.scan_name(scan, number) for number in range(c.scan_interfaces(scan)))
+        return tuple(name.decode(errors="replace") for name in names)
 
     def _problem(self, kind: int, state: int) -> str:
         if not self.path.stat().st_size:

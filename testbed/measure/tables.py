@@ -13,15 +13,15 @@ from typing import Any
 from testbed.job import Job
 from testbed.measure import convergence, dns, forwarding, packet_table, records, served, steering
 from testbed.measure.bgp import bgp
-from testbed.measure.capture import Capture, read
+from testbed.measure.capture import Spooled, read
 from testbed.measure.coverage import covered
-from testbed.measure.hops import IN_FLIGHT_NS
+from testbed.measure.hops import IN_FLIGHT_NS, hops
 from testbed.measure.parquet import arrow, save, save_rows
 from testbed.measure.points import Point, file_of, owners, points
 from testbed.measure.query import QueryError, Tables
 from testbed.measure.ring import convert
 from testbed.measure.schema import TABLES
-from testbed.measure.seen import Seen
+from testbed.measure.seen import Seen, packet_tables
 
 __all__ = ["QueryError", "Tables", "capture_drops", "write"]
 
@@ -60,7 +60,7 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     rows: dict[str, int] = {}
     with TemporaryDirectory(prefix="spool-", dir=folder) as spool, ThreadPoolExecutor(2) as pool:
 
-        def captured(point: Point) -> tuple[Capture, int]:
+        def captured(point: Point) -> tuple[Spooled, int]:
             path = file_of(run, point)
             damaged = _unringed(path)
             taken = read(path, point, t0_unix_ns, Path(spool) / point.name)
@@ -68,11 +68,15 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
             return taken, damaged
 
         taken = list(pool.map(captured, places))
-        seen = Seen([capture for capture, _ in taken])
+        captures = [capture for capture, _ in taken]
+        seen = Seen(captures)
         end_ns = int(guest["end_unix_ns"]) - t0_unix_ns if "end_unix_ns" in guest else seen.last_ns
-        crossings = (covered(each, places, IN_FLIGHT_NS) for each in seen.hops(job, end_ns))
+        numbers = seen.connections.numbers
+        crossing = hops(captures, seen.codes, numbers, job, seen.addresses, end_ns)
+        crossings = (covered(each, places, IN_FLIGHT_NS) for each in crossing)
         crossed = pool.submit(save, folder, "hops", (arrow("hops", each) for each in crossings))
-        rows["packets"] = save(folder, "packets", seen.packet_tables(steps.done), packet_table.SCHEMA)
+        tables = packet_tables(captures, seen.connections, steps.done)
+        rows["packets"] = save(folder, "packets", tables, packet_table.SCHEMA)
         rows["flows"] = save(folder, "flows", [arrow("flows", seen.flows(nodes))])
         rows["hops"] = crossed.result()
     steps.done()
@@ -126,7 +130,7 @@ def _unringed(path: Path) -> int:
     return damaged
 
 
-def _summary(capture: Capture, damaged: int, reported: dict[str, Any]) -> Row:
+def _summary(capture: Spooled, damaged: int, reported: dict[str, Any]) -> Row:
     """A capture's row of the table `captures`."""
     point = capture.point
     report = reported.get(point.name, {})

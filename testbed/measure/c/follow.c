@@ -95,6 +95,7 @@ typedef struct {
 	size_t toward_count, toward_room;
 	Sample *samples;	/* of this chunk */
 	size_t sample_count, sample_room;
+	int64_t control;	/* rows of this chunk whose payload is kept */
 	int32_t failed;
 } Follow;
 
@@ -143,6 +144,8 @@ EXPORT const Sample *follow_samples(const Follow *follow, uint64_t *count)
 	*count = follow->sample_count;
 	return follow->samples;
 }
+
+EXPORT int64_t follow_control(const Follow *follow) { return follow->control; }
 
 /* Whether two packets are between the same endpoints, whichever of them sent which. */
 static int same_pair(const Summary *flow, const Row *row)
@@ -556,6 +559,7 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 EXPORT int32_t follow(Follow *follow, Row *rows, int64_t count)
 {
 	follow->sample_count = 0;
+	follow->control = 0;
 	for (int64_t each = 0; each < count && !follow->failed; each++) {
 		Row *row = &rows[each];
 
@@ -575,6 +579,7 @@ EXPORT int32_t follow(Follow *follow, Row *rows, int64_t count)
 		}
 		if (!(row->has & PORTS))
 			continue;
+		follow->control += row->control;
 		Flow *flow = flow_of(follow, row);
 
 		if (!flow)
@@ -597,4 +602,50 @@ EXPORT int32_t follow(Follow *follow, Row *rows, int64_t count)
 			total->unique += row->payload_length;
 	}
 	return !follow->failed;
+}
+
+/* Of the round-trip times of one flow and direction: the least, the middle and the 95th percentile. */
+typedef struct {
+	uint32_t flow, ahead;
+	int64_t least_ns, middle_ns, p95_ns;
+} Quantiles;
+
+EXPORT const uint32_t quantiles_size = sizeof(Quantiles);
+
+static int by_time(const void *one, const void *other)
+{
+	int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
+
+	return (a > b) - (a < b);
+}
+
+/* Quantiles (nearest rank) by flow and direction, in that order, for flows up to `flows`; how many there are,
+ * -1 if there is no memory. `out` has room for two of each flow.
+ */
+EXPORT int64_t quantiles(const Sample *samples, int64_t count, int64_t flows, Quantiles *out)
+{
+	size_t keys = 2 * (size_t)flows + 2;
+	size_t *ends = calloc(keys + 1, sizeof(*ends));
+	int64_t *sorted = malloc((size_t)count * sizeof(*sorted) + 1), found = 0;
+
+	for (int64_t each = 0; ends && each < count; each++)
+		ends[2 * samples[each].flow + samples[each].ahead + 1]++;
+	for (size_t key = 0; ends && key < keys; key++)
+		ends[key + 1] += ends[key];
+	for (int64_t each = 0; ends && sorted && each < count; each++) /* ends become where each key ends */
+		sorted[ends[2 * samples[each].flow + samples[each].ahead]++] = samples[each].rtt_ns;
+	for (size_t key = 0, begin = 0; ends && sorted && key < keys; begin = ends[key++]) {
+		int64_t *own = sorted + begin;
+		size_t last = ends[key] - begin - 1;
+
+		if (ends[key] == begin)
+			continue;
+		qsort(own, last + 1, sizeof(*own), by_time);
+		out[found++] = (Quantiles){(uint32_t)(key / 2), key % 2, own[0], own[(last + 1) / 2],
+					   own[(size_t)((double)last * 0.95 + 0.5)]};
+	}
+	found = ends && sorted ? found : -1;
+	free(ends);
+	free(sorted);
+	return found;
 }

@@ -58,6 +58,8 @@ typedef struct {
 	uint8_t icmp_type, icmp_code;
 	uint8_t scale;
 	uint8_t starts_with;	/* what the payload starts with */
+	uint8_t ecn;
+	uint8_t control;	/* 1: of a port whose payload is kept */
 } Row;
 
 /* What few packets have: the edges of SACK blocks, or the packet that an ICMP error quotes. */

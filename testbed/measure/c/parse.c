@@ -26,6 +26,12 @@ typedef struct {
 } Kept;
 
 typedef struct {
+	uint32_t bytes, number; /* number from 1; 0: none */
+} Recent;
+
+enum { RECENT = 1024 };	/* IPv4 addresses met lately, by their last bits */
+
+typedef struct {
 	int64_t t0_ns;
 	uint8_t mac[6], peer_mac[6];
 	uint8_t bridge, peer_bridge, known; /* known: the point's MACs are, so they tell the direction */
@@ -33,6 +39,7 @@ typedef struct {
 	size_t count, room;
 	uint32_t *slots;
 	size_t slot_count;
+	Recent recent[RECENT];
 	Extra *extras;		/* of this chunk */
 	size_t extra_count, extra_room;
 	uint32_t extras_before;
@@ -153,6 +160,17 @@ static uint32_t number_of(Parser *parser, const uint8_t *bytes, uint8_t family)
 	parser->addresses[parser->count++] = wanted;
 	parser->slots[at] = (uint32_t)parser->count;
 	return (uint32_t)parser->count - 1;
+}
+
+static uint32_t number_of_ipv4(Parser *parser, const uint8_t *bytes)
+{
+	uint32_t wanted = be32(bytes);
+	Recent *recent = &parser->recent[(wanted ^ wanted >> 10) % RECENT];
+
+	if (recent->number && recent->bytes == wanted)
+		return recent->number - 1;
+	*recent = (Recent){wanted, number_of(parser, bytes, V4) + 1};
+	return recent->number - 1;
 }
 
 static Extra *extra(Parser *parser, Row *row)
@@ -340,7 +358,6 @@ static void quoted(Parser *parser, Row *row, const uint8_t *at, const uint8_t *e
 static void transport(Parser *parser, Row *row, const uint8_t *at, const uint8_t *end, const uint8_t *last)
 {
 	const uint8_t *reach = last < end ? last : end, *payload;
-	int kept = 0;
 
 	if (row->proto == TCP_PROTO && reach - at >= 20) {
 		row->has |= PORTS | TCP;
@@ -369,12 +386,12 @@ static void transport(Parser *parser, Row *row, const uint8_t *at, const uint8_t
 	row->sport = be16(at);
 	row->dport = be16(at + 2);
 	row->payload_length = last > payload ? (uint32_t)(last - payload) : 0;
-	kept = row->sport == DNS_PORT || row->dport == DNS_PORT || row->sport == BGP_PORT || row->dport == BGP_PORT;
+	row->control = row->sport == DNS_PORT || row->dport == DNS_PORT || row->sport == BGP_PORT || row->dport == BGP_PORT;
 	if (payload < reach) {
 		row->starts_with = (row->has & TCP ? tcp_payload : udp_payload)(row, payload, reach);
-		if (kept)
+		if (row->control)
 			keep(parser, row, payload, reach);
-	} else if (kept && row->payload_length) {
+	} else if (row->control && row->payload_length) {
 		keep(parser, row, reach, reach);
 	}
 }
@@ -414,11 +431,12 @@ static void ipv4(Parser *parser, Row *row, const uint8_t *at, const uint8_t *end
 
 	row->has |= IP | IPV4 | ADDRESSES;
 	row->tos = at[1];
+	row->ecn = row->tos & 3;
 	row->ip_id = be16(at + 4);
 	row->ttl = at[8];
 	row->proto = at[9];
-	row->src = number_of(parser, at + 12, V4);
-	row->dst = number_of(parser, at + 16, V4);
+	row->src = number_of_ipv4(parser, at + 12);
+	row->dst = number_of_ipv4(parser, at + 16);
 	row->fragment = fragment & 0x1FFF;
 	if (fragment & 0x3FFF)
 		row->has |= FRAGMENT;
@@ -438,6 +456,7 @@ static void ipv6(Parser *parser, Row *row, const uint8_t *at, const uint8_t *end
 
 	row->has |= IP | ADDRESSES;
 	row->tos = (uint8_t)(be16(at) >> 4);
+	row->ecn = row->tos & 3;
 	row->ttl = at[7];
 	row->proto = at[6];
 	row->src = number_of(parser, at + 8, V6);
