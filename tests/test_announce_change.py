@@ -95,6 +95,7 @@ def told(t_s, kind, prefix="10.1.64.0/21", med=None):
         ([told(-5, "announce"), told(10, "announce")], False, True),  # told again, and nothing else
         ([told(-5, "announce"), told(10, "announce", "10.1.64.0/22"), told(20, "withdraw", "10.1.64.0/22")],
          True, True),
+        ([told(10, "announce", med=9), told(20, "announce")], True, None),  # nothing was captured before
         ([], None, None),
     ],
 )  # fmt: skip

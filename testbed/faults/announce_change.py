@@ -80,8 +80,11 @@ class AnnounceChange(Fault):
         )
 
     def healed(self, tables: Tables) -> bool | None:
-        """In the end it knows what it knew before."""
-        return None if self._unheard(tables) else self._known(tables, _EVER) == self._before(tables)
+        """In the end it knows what it knew before; None if what that was is not known."""
+        if self._unheard(tables):
+            return None
+        before = self._before(tables)
+        return self._known(tables, _EVER) == before or (False if before else None)
 
     def _unheard(self, tables: Tables) -> bool:
         """Whether nothing of the session was captured."""
