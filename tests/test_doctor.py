@@ -55,3 +55,10 @@ def test_a_compiler_that_fails_or_a_cache_that_cannot_be_written_says_what_to_do
     (tmp_path / "cache" / "testbed" / "measure").touch()
     with pytest.raises(native.NotCompiled, match="set XDG_CACHE_HOME"):
         native.compiled()
+
+
+def test_the_analysis_is_compiled_where_there_is_no_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "COMPILE", ("gcc", "-O0", "-shared", "-fPIC"))
+    monkeypatch.delenv("PATH")
+    assert native.compiled().is_file()

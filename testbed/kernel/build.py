@@ -279,4 +279,4 @@ def _step(
 def _environment(ours: Mapping[str, str], folder: Path) -> dict[str, str]:
     """The build's environment: nothing of ours that make, Kbuild or gcc would take as an order."""
     kept = {name: ours[name] for name in ("PATH", "HOME") if name in ours}
-    return kept | STAMP | {"LC_ALL": "C", "TMPDIR": str(folder)}
+    return {"PATH": os.defpath} | kept | STAMP | {"LC_ALL": "C", "TMPDIR": str(folder)}

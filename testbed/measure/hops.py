@@ -24,7 +24,7 @@ from testbed.measure.native import HOP, ROW, SOURCE, library, pointer
 from testbed.measure.points import own_addresses
 
 IN_FLIGHT_NS = 2_000_000_000  # a packet this close to the end of the captures may yet have come
-HELD_NS = 10_000_000_000  # a packet that leaves later than this after it came is taken for another
+HELD_NS = 60_000_000_000  # longer no packet lives (as in Linux: TCP_TIMEWAIT_LEN); then it was lost
 MOST = 1 << 17  # hops made at a time
 ROWS = 1 << 18  # rows read at a time, of all captures together
 _GROUP, _OWN = 2, 1

@@ -148,7 +148,9 @@ def compiled() -> Path:
             made = Path(scratch) / place.name
             sources = [str(each) for each in SOURCES if each.suffix == ".c"]
             command = [*COMPILE, "-o", str(made), *sources]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            # without a PATH gcc does not find the assembler and the linker
+            environment = {"PATH": os.defpath} | os.environ
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise NotCompiled(f"gcc cannot compile the analysis of packets; {INSTALL}\n{done.stderr}")
             made.replace(place)
