@@ -25,7 +25,8 @@ SOURCES = tuple(
     Path(__file__).parent / "c" / name
     for name in ("packets.h", "scan.c", "parse.c", "follow.c", "cross.c", "columns.c")
 )
-COMPILE = ("gcc", "-O3", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden")
+# Numbers in captures may be anything: -fwrapv, for what is computed of them may overflow.
+COMPILE = ("gcc", "-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC", "-fvisibility=hidden")
 INSTALL = "sudo apt-get install gcc libc6-dev"
 
 

@@ -93,8 +93,7 @@ class Pcap:
                         found = c.scan_next(
                             scan, start, size - begin, LARGEST, pointer(table), MOST, byref(used)
                         )
-                        if c.scan_interfaces(scan) != len(self.interfaces):
-                            self.interfaces = self._names(scan)
+                        self.interfaces += self._names(scan, len(self.interfaces))
                         if found:
                             taken = table[:found]
                             taken["offset"] += begin
@@ -112,9 +111,9 @@ class Pcap:
             c.scan_free(scan)
 
     @staticmethod
-    def _names(scan: int) -> tuple[str, ...]:
+    def _names(scan: int, known: int) -> tuple[str, ...]:
         c = library()
-        names = (c.scan_name(scan, number) for number in range(c.scan_interfaces(scan)))
+        names = (c.scan_name(scan, number) for number in range(known, c.scan_interfaces(scan)))
         return tuple(name.decode(errors="replace") for name in names)
 
     def _problem(self, kind: int, state: int) -> str:

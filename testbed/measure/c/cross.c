@@ -7,7 +7,7 @@
 enum { ALL_GIVEN = -1, NO_ROOM = -2, NO_MEMORY = -3 };
 enum { UNDER_WAY, PASSED };
 static const int64_t NEVER = INT64_MIN;
-static const uint64_t END = UINT64_MAX;
+static const uint64_t NONE = UINT64_MAX;
 
 /* A capture beside the node: some of its rows, and what its own numbers are in the run. */
 typedef struct {
@@ -28,7 +28,7 @@ typedef struct {
 } Hop;
 
 typedef struct {
-	uint64_t fingerprint, next;	/* next: older one in the same bucket */
+	uint64_t fingerprint, next;	/* next: an older one in the same bucket, if it is not given out yet */
 	int64_t sent_ns, received_ns;
 	uint32_t flow;
 	int32_t source;
@@ -100,6 +100,12 @@ static uint64_t *bucket(Cross *cross, uint64_t fingerprint)
 	return &cross->buckets[(fingerprint ^ fingerprint >> 32) & cross->bucket_mask];
 }
 
+/* Whether a bucket goes on with this one. Those in it are the older the later they come, so none comes
+ * after one that was given out.
+ */
+static int goes_on(const Cross *cross, uint64_t number) { return number != NONE && number >= cross->first; }
+
+/* Take one under way out of its bucket. */
 static void forget(Cross *cross, uint64_t number)
 {
 	uint64_t *at = bucket(cross, arrival(cross, number)->fingerprint);
@@ -107,7 +113,6 @@ static void forget(Cross *cross, uint64_t number)
 	while (*at != number)
 		at = &arrival(cross, *at)->next;
 	*at = arrival(cross, number)->next;
-	cross->waiting--;
 }
 
 static int more_room(Cross *cross)
@@ -196,30 +201,30 @@ static int arrives(Cross *cross, const Source *source, const Row *row)
  */
 static void leaves(Cross *cross, const Source *source, const Row *row, int32_t number)
 {
-	uint64_t best = END, candidates = 0;
+	uint64_t best = NONE, each = *bucket(cross, row->fingerprint), candidates = 0;
 	int64_t nearest = 0;
 
-	for (uint64_t each = *bucket(cross, row->fingerprint); each != END; each = arrival(cross, each)->next) {
+	for (; goes_on(cross, each); each = arrival(cross, each)->next) {
 		const Arrival *one = arrival(cross, each);
 
 		if (one->fingerprint != row->fingerprint)
 			continue;
 		int64_t away = llabs(row->t_ns - one->sent_ns - cross->usual_ns[number]);
 
-		candidates++;
-		if (best == END || away <= nearest) {
-			best = each;
-			nearest = away;
-		}
+		if (candidates++ && away > nearest)
+			break; /* older ones are further away still */
+		best = each;
+		nearest = away;
 	}
 	if (row->flow && source->flows[row->flow])
 		cross->by_flow[way_of(source, row)] = number;
 	cross->by_target[source->codes[row->dst]] = number;
-	if (best == END)
+	if (best == NONE)
 		return;
 	Arrival *one = arrival(cross, best);
 
 	forget(cross, best);
+	cross->waiting--;
 	one->state = PASSED;
 	one->received_ns = row->t_ns;
 	one->source = number;
@@ -239,8 +244,9 @@ static int64_t settled(Cross *cross, int finally, Hop *out, int64_t room)
 		if (one->state == UNDER_WAY) {
 			if (!finally && one->sent_ns > cross->now_ns - cross->held_ns)
 				break;
-			forget(cross, cross->first);
-			if (one->sent_ns > cross->end_ns - cross->in_flight_ns || (one->source < 0 && !cross->all_seen))
+			cross->waiting--;
+			if (one->sent_ns > cross->end_ns - cross->in_flight_ns ||
+			    (one->source < 0 && !cross->all_seen))
 				continue;
 		}
 		out[found++] = (Hop){one->sent_ns, one->received_ns, one->flow, one->source, one->ambiguous, 0};

@@ -12,7 +12,9 @@ enum {
 	WINDOW_UPDATE = 128, ZERO_WINDOW = 256, WINDOW_FULL = 512, KEEP_ALIVE = 1024, KEEP_ALIVE_ACK = 2048,
 	ZERO_PROBE = 4096, ZERO_PROBE_ACK = 8192, REUSED = 16384, TIMEOUT = 32768
 };
-enum { MOST = 1 << 16 };	/* spans and segments of one direction that are remembered */
+enum { MOST = 1 << 16, SPANS = 1 << 14 }; /* segments and spans of one direction that are remembered */
+enum { EARLIER = 16 };		/* connections back that a retried SYN may be of */
+enum { MOST_SCALE = 14 };	/* RFC 7323, section 2.3 */
 static const int64_t FAST_NS = 20000000, REORDER_NS = 3000000; /* Wireshark's thresholds */
 static const int64_t RTO_MIN_NS = 200000000;	/* TCP_RTO_MIN of Linux */
 static const int64_t NEVER = INT64_MAX;
@@ -37,7 +39,7 @@ typedef struct {
 
 /* One direction: what its sender sent, what the other one acknowledged of it, and what it said itself. */
 typedef struct {
-	Totals total;
+	Totals *total;		/* in the summary */
 	uint32_t base;		/* the first sequence number seen; all below is counted from it */
 	int64_t top;		/* the highest end of a segment */
 	int64_t acked;		/* the highest acknowledgement of it */
@@ -66,7 +68,7 @@ typedef struct {
 	int64_t isn;		/* of the client; -1: not known */
 	int64_t first_ns, last_ns, handshake_ns, tls_ns;
 	int64_t reset;
-	Totals forward, backward;
+	Totals totals[2];	/* forward, backward */
 } Summary;
 
 typedef struct {
@@ -126,11 +128,8 @@ EXPORT uint64_t follow_count(const Follow *follow) { return follow->count; }
 
 EXPORT void follow_summaries(const Follow *follow, Summary *into)
 {
-	for (size_t each = 0; each < follow->count; each++) {
+	for (size_t each = 0; each < follow->count; each++)
 		into[each] = follow->flows[each]->summary;
-		into[each].forward = follow->flows[each]->ways[0].total;
-		into[each].backward = follow->flows[each]->ways[1].total;
-	}
 }
 
 EXPORT const First *follow_towards(const Follow *follow, uint64_t *count)
@@ -158,16 +157,17 @@ static int same_pair(const Summary *flow, const Row *row)
 		flow->dport == row->sport);
 }
 
-static uint64_t pair_hash(uint32_t src, uint32_t dst, uint16_t sport, uint16_t dport, uint32_t rest)
+static uint64_t pair_hash(uint32_t src, uint32_t dst, uint16_t sport, uint16_t dport, uint32_t interface,
+			  uint16_t proto)
 {
 	uint64_t one = (uint64_t)src << 16 | sport, other = (uint64_t)dst << 16 | dport;
 
-	return mix(mix(rest, one < other ? one : other), one < other ? other : one);
+	return mix(mix((uint64_t)interface << 16 | proto, one < other ? one : other), one < other ? other : one);
 }
 
 static size_t slot_of(const Follow *follow, const Row *row)
 {
-	size_t at = pair_hash(row->src, row->dst, row->sport, row->dport, row->interface << 16 | row->proto);
+	size_t at = pair_hash(row->src, row->dst, row->sport, row->dport, row->interface, row->proto);
 
 	for (at &= follow->slot_count - 1; follow->slots[at]; at = (at + 1) & (follow->slot_count - 1))
 		if (same_pair(&follow->flows[follow->slots[at] - 1]->summary, row))
@@ -186,8 +186,8 @@ static int more_slots(Follow *follow)
 		if (!follow->slots[each])
 			continue;
 		const Summary *flow = &follow->flows[follow->slots[each] - 1]->summary;
-		size_t at = pair_hash(flow->src, flow->dst, flow->sport, flow->dport,
-				      flow->interface << 16 | flow->proto);
+		size_t at = pair_hash(flow->src, flow->dst, flow->sport, flow->dport, flow->interface,
+				      flow->proto);
 
 		for (at &= wanted - 1; slots[at]; at = (at + 1) & (wanted - 1))
 			;
@@ -227,7 +227,8 @@ static Flow *opened(Follow *follow, Row *row, size_t slot, int from_client, int 
 	for (int side = 0; side < 2; side++) {
 		flow->ways[side].scale = flow->ways[side].window = -1;
 		flow->ways[side].again_ns = NEVER;
-		flow->ways[side].total.first_out_ns = flow->ways[side].total.first_in_ns = NEVER;
+		flow->ways[side].total = &flow->summary.totals[side];
+		flow->ways[side].total->first_out_ns = flow->ways[side].total->first_in_ns = NEVER;
 	}
 	flow->earlier = follow->slots[slot];
 	follow->used += !follow->slots[slot];
@@ -250,9 +251,10 @@ static Flow *flow_of(Follow *follow, Row *row)
 	if (syn && (!answer || !number || !follow->flows[number - 1]->syn_seen)) {
 		int64_t isn = answer ? (uint32_t)(row->ack - 1) : row->seq;
 		uint32_t met = number;
+		int back = 0;
 
 		while (met && follow->flows[met - 1]->summary.isn != isn)
-			met = follow->flows[met - 1]->earlier;
+			met = ++back < EARLIER ? follow->flows[met - 1]->earlier : 0;
 		if (!met) {
 			Flow *flow = opened(follow, row, slot, !answer, 1, isn);
 
@@ -278,8 +280,10 @@ static Flow *flow_of(Follow *follow, Row *row)
 
 static void remember(Follow *follow, Spans *spans, int64_t low, int64_t high)
 {
-	if (spans->count == MOST) /* the oldest is forgotten */
-		memmove(spans->at, spans->at + 1, --spans->count * sizeof(Span));
+	if (spans->count == SPANS) { /* the older half is forgotten */
+		spans->count = SPANS / 2;
+		memmove(spans->at, spans->at + SPANS / 2, SPANS / 2 * sizeof(Span));
+	}
 	if (!grow((void **)&spans->at, &spans->room, spans->count + 1, sizeof(Span))) {
 		follow->failed = 1;
 		return;
@@ -291,12 +295,18 @@ static void remember(Follow *follow, Spans *spans, int64_t low, int64_t high)
 static int64_t filled(Follow *follow, Spans *holes, int64_t low, int64_t high)
 {
 	int64_t sum = 0;
-	size_t stop = holes->count, begin;
+	size_t stop = 0, begin, above = holes->count;
 	Span left[2];
 	int lefts = 0;
 
-	while (stop && holes->at[stop - 1].low >= high)
-		stop--;
+	while (stop < above) { /* how many begin below `high` */
+		size_t middle = (stop + above) / 2;
+
+		if (holes->at[middle].low < high)
+			stop = middle + 1;
+		else
+			above = middle;
+	}
 	for (begin = stop; begin && holes->at[begin - 1].high > low; begin--) {
 		const Span *hole = &holes->at[begin - 1];
 
@@ -326,8 +336,6 @@ static int64_t unwrapped(const Way *way, uint32_t number)
 /* Remember that an acknowledgement up to `end` would answer what is seen now, unless it answers another. */
 static void await(Follow *follow, Way *way, int64_t end, int64_t t_ns)
 {
-	size_t at;
-
 	if (way->ack_known && end <= way->acked) {
 		if (end == way->acked && way->again_ns == NEVER)
 			way->again_ns = t_ns;
@@ -337,7 +345,7 @@ static void await(Follow *follow, Way *way, int64_t end, int64_t t_ns)
 		way->first++;
 		way->count--;
 	}
-	if (way->first && way->first + way->count == way->room) {
+	if (way->first > way->count && way->first + way->count == way->room) { /* each is moved once in a while */
 		memmove(way->sent, way->sent + way->first, way->count * sizeof(Sent));
 		way->first = 0;
 	}
@@ -345,10 +353,23 @@ static void await(Follow *follow, Way *way, int64_t end, int64_t t_ns)
 		follow->failed = 1;
 		return;
 	}
-	for (at = way->first + way->count; at > way->first && way->sent[at - 1].end >= end; at--)
-		if (way->sent[at - 1].end == end)
+	size_t stop = way->first + way->count, at = stop;
+
+	if (way->count && way->sent[stop - 1].end >= end) {
+		size_t above = stop;
+
+		for (at = way->first; at < above;) { /* how many end below `end` */
+			size_t middle = (at + above) / 2;
+
+			if (way->sent[middle].end < end)
+				at = middle + 1;
+			else
+				above = middle;
+		}
+		if (at < stop && way->sent[at].end == end)
 			return;
-	memmove(&way->sent[at + 1], &way->sent[at], (way->first + way->count - at) * sizeof(Sent));
+	}
+	memmove(&way->sent[at + 1], &way->sent[at], (stop - at) * sizeof(Sent));
 	way->sent[at] = (Sent){end, t_ns};
 	way->count++;
 }
@@ -368,14 +389,14 @@ static void segment(Follow *follow, Way *way, Row *row, int64_t low, int64_t siz
 	}
 	if (!fresh) {
 		row->has |= RETRANSMISSION;
-		way->total.retransmitted++;
+		way->total->retransmitted++;
 		if (row->t_ns - way->segment_ns >= RTO_MIN_NS) {
 			row->analysis |= TIMEOUT;
-			way->total.timeouts++;
+			way->total->timeouts++;
 		}
 	}
-	way->total.late += late;
-	way->total.unique += fresh < row->payload_length ? fresh : row->payload_length;
+	way->total->late += late;
+	way->total->unique += fresh < row->payload_length ? fresh : row->payload_length;
 	if ((!fresh || late) && high > way->acked)
 		remember(follow, &way->unsure, low, high);
 	await(follow, way, high, row->t_ns);
@@ -481,10 +502,10 @@ static void name(const Flow *flow, Way *way, const Way *other, Row *row, uint32_
 	}
 	row->analysis |= found;
 	way->last_analysis = found;
-	way->total.fast += !!(found & FAST);
-	way->total.spurious += !!(found & SPURIOUS);
-	way->total.zero_windows += !!(found & ZERO_WINDOW);
-	way->total.window_fulls += !!(found & WINDOW_FULL);
+	way->total->fast += !!(found & FAST);
+	way->total->spurious += !!(found & SPURIOUS);
+	way->total->zero_windows += !!(found & ZERO_WINDOW);
+	way->total->window_fulls += !!(found & WINDOW_FULL);
 }
 
 static void handshakes(Flow *flow, const Row *row, int from_client)
@@ -520,7 +541,7 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 	flow->summary.reset |= flags & RST;
 	handshakes(flow, row, side == 0);
 	if (flags & SYN && row->has & SCALE)
-		way->scale = row->scale;
+		way->scale = row->scale < MOST_SCALE ? row->scale : MOST_SCALE;
 	name(flow, way, other, row, (uint32_t)size);
 	if (size && !(flags & RST)) {
 		if (!way->known) { /* what was sent before the first segment seen is a hole, too */
@@ -535,7 +556,7 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 			int32_t flying = (int32_t)(way->next - other->last_ack - other->last_sacked);
 
 			row->in_flight = flying > 0 ? (uint32_t)flying : 0;
-			way->total.in_flight = flying > way->total.in_flight ? flying : way->total.in_flight;
+			way->total->in_flight = flying > way->total->in_flight ? flying : way->total->in_flight;
 		}
 	}
 	if (flags & ACK && !(flags & RST)) {
@@ -543,7 +564,8 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 			int again = other->ack_known && unwrapped(other, row->ack) == other->acked;
 
 			/* RFC 5681, section 2 */
-			way->total.dup_acks += again && row->tcp_window == way->window && !size && other->top > other->acked;
+			way->total->dup_acks += again && row->tcp_window == way->window && !size &&
+						other->top > other->acked;
 			acknowledged(follow, flow, other, row);
 		}
 		way->last_ack = row->ack;
@@ -585,7 +607,7 @@ EXPORT int32_t follow(Follow *follow, Row *rows, int64_t count)
 		if (!flow)
 			break;
 		int side = row->src != flow->summary.src || row->sport != flow->summary.sport;
-		Totals *total = &flow->ways[side].total;
+		Totals *total = flow->ways[side].total;
 		int64_t *at = row->has & OUT ? &total->first_out_ns : &total->first_in_ns;
 
 		if (row->has & ADDRESSED)

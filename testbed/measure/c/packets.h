@@ -91,7 +91,7 @@ static inline int grow(void **array, size_t *room, size_t wanted, size_t size)
 {
 	if (wanted <= *room)
 		return 1;
-	size_t more = *room * 2 > wanted ? *room * 2 : wanted + 16;
+	size_t more = *room * 2 > wanted ? *room * 2 : wanted + 3;
 	void *moved = realloc(*array, more * size);
 	if (!moved)
 		return 0;

@@ -195,7 +195,8 @@ static void keep(Parser *parser, Row *row, const uint8_t *from, const uint8_t *t
 		parser->failed = 1;
 		return;
 	}
-	memcpy(parser->payloads + parser->payload_size, from, size);
+	if (size)
+		memcpy(parser->payloads + parser->payload_size, from, size);
 	parser->kept[count - 1] = (Kept){(uint32_t)parser->payload_size, (uint32_t)size};
 	parser->payload_size += size;
 	parser->kept_count = count;
