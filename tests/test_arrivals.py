@@ -3,13 +3,16 @@ from __future__ import annotations
 import random
 import statistics
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from testbed import registry
+from testbed import model, registry
+from testbed.arrivals.trace import times
 
 S = 10**9
 MIN = 60 * S
+METRO = Path(__file__).parent.parent / "topologies" / "metro.yaml"
 KINDS = registry.kinds("arrivals")
 
 
@@ -56,6 +59,41 @@ def test_a_flash_crowd_comes_at_once_and_goes():
 
 def test_a_trace_is_cut_at_the_end():
     assert [t_ns for t_ns, _ in starts("trace", at=[0, S, 3 * S], until_ns=2 * S)] == [0, S]
+
+
+def test_a_trace_comes_from_a_column_of_a_file(tmp_path):
+    (tmp_path / "views.csv").write_text("client, Time\nx,0\n\ny,500ms\nz,1.5\nz,1.5s\n")
+    (tmp_path / "scenario.yaml").write_text(
+        f"""
+name: observed
+topology: {METRO}
+duration: 2s
+titles: {{film: {{length: 60s, segment: 4s, bitrates: [235kbit]}}}}
+workload:
+  - {{kind: playback, clients: north.homes, title: film, arrivals: {{kind: trace, file: views.csv}}}}
+"""
+    )
+    ((_, playback),) = model.load_scenario(tmp_path / "scenario.yaml").scenario.playbacks
+    found = [t_ns for t_ns, _ in playback.arrivals.starts(random.Random(1), 5, 2 * S)]
+    assert found == [0, S // 2, 3 * S // 2, 3 * S // 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "views.csv:1: there is no column time"),
+        ("when\n1\n", "views.csv:1: there is no column time"),
+        ("time\n", "views.csv has no times"),
+        ("time\n1\n\n0.5\n", "views.csv:4: 500ms comes after 1s"),
+        ("client,time\nhome\n", "views.csv:2: '' is no time; write for example 1.5s, or 1.5"),
+        ("time\nnoon\n", "views.csv:2: 'noon' is no time"),
+        ("time\n-1\n", "views.csv:2: '-1' is no time"),
+    ],
+)
+def test_what_is_no_list_of_times_says_where_and_what_to_write_instead(tmp_path, text, message):
+    (tmp_path / "views.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"{message}.*; write |{message}$"):
+        times("views.csv", tmp_path / "views.csv")
 
 
 @pytest.mark.parametrize(

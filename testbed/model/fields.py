@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -12,9 +16,10 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from testbed.refusal import PROBLEMS_MOST, Wrong, near, quoted
 from testbed.units import Duration, Quantity, Rate, Share, Size, UnitError
@@ -75,6 +80,39 @@ class Model(BaseModel):
             what = f"{quoted(error['input'])} stands where a mapping is due"
             return wrong(Wrong(what, f"write a mapping with {needed}"), location, error["input"])
         return _again(error)
+
+
+@dataclass(frozen=True)
+class OfFile:
+    """Marks a field as the path of a file, relative to the YAML's folder, which is read at once.
+
+    `read` makes the field's value, a `kind`, of the path as it was written and as it can be opened.
+    """
+
+    kind: type
+    read: Callable[[str, Path], Any]
+
+    def _value(self, value: object, info: ValidationInfo) -> Any:
+        if isinstance(value, self.kind):
+            return value
+        if not isinstance(value, str) or not value.strip():
+            raise Wrong(f"{quoted(value)} is no path", "write the path of a file, relative to this one")
+        context = info.context or {}
+        path = Path(os.path.normpath(Path(context.get("folder", ".")) / value))
+        known: dict[tuple[type, Path], Any] = context.get("files", {})
+        if (self.kind, path) not in known:
+            try:
+                known[self.kind, path] = self.read(value, path)
+            except OSError as problem:
+                hint = "write a path relative to this file"
+                raise Wrong(f"cannot read {path}: {problem.strerror}", hint) from None
+        return known[self.kind, path]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._value)
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return {"type": "string", "format": "path"}
 
 
 def wrong(reason: Wrong, location: tuple[int | str, ...], value: object) -> InitErrorDetails:

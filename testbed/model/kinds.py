@@ -11,15 +11,16 @@ from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, Strict, create_model
+from pydantic import Field, GetJsonSchemaHandler, Strict, ValidationInfo, create_model
 from pydantic_core import core_schema
 
 from testbed import registry
+from testbed.arrivals.trace import TimesFile, times
 from testbed.faults import CommunityName, Prefix
 from testbed.impairments import Aqm, Jitter
 from testbed.job import Loss
 from testbed.model.bgp import AnyPrefix, CommunityText
-from testbed.model.fields import Model, Probability, wrong, wrongs
+from testbed.model.fields import Model, OfFile, Probability, wrong, wrongs
 from testbed.model.link_words import AnyLossWord, AqmWord, JitterWord
 from testbed.refusal import Wrong, quoted, suggestion
 from testbed.units import Share
@@ -32,7 +33,7 @@ class OneOf:
     group: str
     base: type
 
-    def read(self, value: object) -> Any:
+    def read(self, value: object, info: ValidationInfo) -> Any:
         """The dataclass of the kind, made of what was written; one that is made already is as good."""
         if isinstance(value, self.base):
             return value
@@ -48,7 +49,7 @@ class OneOf:
             what = f"there is no kind {quoted(kind)} among the {self.group}"
             raise wrongs(wrong(Wrong(what, hint), ("kind",), kind))
         found = kinds[kind]
-        said = written(found).model_validate(value)
+        said = written(found).model_validate(value, context=info.context)
         names = [field.name for field in dataclasses.fields(found)]
         try:
             return found(**{name: getattr(said, f"{name}_") for name in names})
@@ -57,7 +58,7 @@ class OneOf:
             raise Wrong(what, hint or f"write for example {_example(found)}") from None
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.read)
+        return core_schema.with_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         kinds = registry.kinds(self.group).values()
@@ -68,17 +69,17 @@ class OneOf:
 class OrName(OneOf):
     """As `OneOf`, but a kind that needs no parameters may also be written as its name alone."""
 
-    def read(self, value: object) -> Any:
+    def read(self, value: object, info: ValidationInfo) -> Any:
         """The dataclass of the kind, by its name or made of what was written."""
         if not isinstance(value, str):
-            return super().read(value)
+            return super().read(value, info)
         kinds = registry.kinds(self.group)
         if value not in kinds:
             hint = suggestion(value, kinds, f"write one of {', '.join(kinds)}")
             raise Wrong(f"there is no kind {quoted(value)} among the {self.group}", hint)
         if value not in self._alone():
             raise Wrong(f"{value} needs more than its name", f"write {_example(kinds[value])}")
-        return super().read({"kind": value})
+        return super().read({"kind": value}, info)
 
     def _alone(self) -> list[str]:
         """The kinds all of whose parameters have defaults."""
@@ -103,7 +104,7 @@ def written(kind: type) -> type[Model]:
     for field in dataclasses.fields(kind):
         alias = field.name.rstrip("_").replace("_", "-")  # one may be a word of Python
         hint = _in_yaml(hints[field.name])
-        shown = re.search(rf"[{{ ]{alias}: ([^,}}]+)", example)
+        shown = re.search(rf"[{{ ]{alias}: (\[[^\]]*\]|[^,}}]+)", example)
         details: dict[str, Any] = {"alias": alias, "examples": [shown[1]] if shown else None}
         if field.default is not dataclasses.MISSING:
             details["default"] = field.default
@@ -116,7 +117,7 @@ def written(kind: type) -> type[Model]:
 # How one writes what a parameter is.
 _IN_YAML: dict[Any, Any] = {
     Jitter: JitterWord, Loss: AnyLossWord, Aqm: AqmWord, Share: Probability, Prefix: AnyPrefix,
-    CommunityName: CommunityText,
+    CommunityName: CommunityText, TimesFile: Annotated[TimesFile, OfFile(TimesFile, times)],
 }  # fmt: skip
 
 

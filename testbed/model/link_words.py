@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, create_model
+from pydantic import Field, GetJsonSchemaHandler, create_model
 from pydantic_core import core_schema
 
 from testbed import traces
 from testbed.aqms import AQM_OPTIONS
 from testbed.impairments import Aqm, Jitter, gilbert_elliott, mean_loss
 from testbed.job import Loss
-from testbed.model.fields import Model, Probability, SomeSize, SomeTime, probability, wrong, wrongs
+from testbed.model.fields import Model, OfFile, Probability, SomeSize, SomeTime, probability, wrong, wrongs
 from testbed.refusal import Wrong, quoted, suggestion
 from testbed.traces import TraceFile
 from testbed.units import Duration, Quantity, Share, UnitError
@@ -247,34 +245,6 @@ class Written:
         return {"anyOf": [self.short_schema, *mappings]}
 
 
-@dataclass(frozen=True)
-class _Traced:
-    """Marks a field as the path of a trace's file, which is read at once, relative to the YAML's folder."""
-
-    def read(self, value: object, info: ValidationInfo) -> TraceFile:
-        """The trace under a name that is the same on every machine: the path as it was written."""
-        if isinstance(value, TraceFile):
-            return value
-        if not isinstance(value, str) or not value.strip():
-            raise Wrong(f"{quoted(value)} is no path", "write the path of a trace, relative to this file")
-        context = info.context or {}
-        path = Path(os.path.normpath(Path(context.get("folder", ".")) / value))
-        known: dict[Path, TraceFile] = context.get("traces", {})
-        if path not in known:
-            try:
-                known[path] = traces.named(value, path)
-            except OSError as problem:
-                hint = "write a path relative to this file"
-                raise Wrong(f"cannot read {path}: {problem.strerror}", hint) from None
-        return known[path]
-
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
-        return core_schema.with_info_plain_validator_function(self.read)
-
-    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
-        return {"type": "string", "format": "path"}
-
-
 def _loss(value: object) -> Loss:
     return Loss(parameters=(float(probability(value)),))
 
@@ -297,4 +267,4 @@ JitterWord = Annotated[Jitter, _JITTER]
 LossWord = Annotated[Loss, Written(Loss, _some_pass, _schema(Share), _LOSSES, "model")]
 AnyLossWord = Annotated[Loss, Written(Loss, _loss, _schema(Share), _LOSSES, "model")]  # a fault may lose all
 AqmWord = Annotated[Aqm, _AQM]
-TraceWord = Annotated[TraceFile, _Traced()]
+TraceWord = Annotated[TraceFile, OfFile(TraceFile, traces.named)]

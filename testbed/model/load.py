@@ -146,8 +146,8 @@ def _judged(read: Document, model: type[_M], broken: Callable[[_M], Iterator[Bre
     judged too; None where that cannot be.
     """
     data = read.root.plain()
-    # what a file names lies relative to it; `traces` are those that were read already
-    context = {"folder": Path(read.root.mark.file).parent, "traces": {}}
+    # what a file names lies relative to it; `files` are those that were read already
+    context = {"folder": Path(read.root.mark.file).parent, "files": {}}
     spoilt: list[Location] = []
     found: list[Problem] = []
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_validator
 
 from testbed.abrs import Abr
 from testbed.abrs.bba import Bba
@@ -20,11 +20,11 @@ from testbed.units import Duration, Share
 class OneOfArrivals(OneOf):
     """As any kind of arrivals; one that does not name its kind is `every`."""
 
-    def read(self, value: object) -> Any:
+    def read(self, value: object, info: ValidationInfo) -> Any:
         """The arrivals."""
         if isinstance(value, dict) and "kind" not in value:
             value = {"kind": "every", **value}
-        return super().read(value)
+        return super().read(value, info)
 
     def __get_pydantic_json_schema__(self, schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         found = super().__get_pydantic_json_schema__(schema, handler)
@@ -150,13 +150,13 @@ class Playback(Model):
 class OneOfWorkload(OneOf):
     """Playback, or any kind of background traffic."""
 
-    def read(self, value: object) -> Any:
+    def read(self, value: object, info: ValidationInfo) -> Any:
         """The playback, or the dataclass of the kind."""
         if isinstance(value, Playback):
             return value
         if isinstance(value, dict) and value.get("kind", "playback") == "playback":
-            return Playback.model_validate(value)
-        return super().read(value)
+            return Playback.model_validate(value, context=info.context)
+        return super().read(value, info)
 
     def __get_pydantic_json_schema__(self, schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         kinds = super().__get_pydantic_json_schema__(schema, handler)
