@@ -4,13 +4,13 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test lint kernel setup clean
+.PHONY: demo test lint kernel browser setup clean
 .NOTPARALLEL:
 
 demo: kernel
 	$(BIN)/testbed run scenarios/oca-crash.yaml
 
-test: lint kernel
+test: lint kernel browser
 	$(BIN)/pytest -n auto --dist loadfile
 
 lint: setup
@@ -21,6 +21,10 @@ lint: setup
 
 kernel: setup
 	$(BIN)/testbed kernel build
+
+# What plays in tests/test_browser.py, which says what it lacks where this fails.
+browser: setup
+	-@./setup.sh chromium-headless-shell ffmpeg
 
 setup:
 	@./setup.sh

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Set up everything but the guest kernel: Debian's packages, and the Python environment in .venv.
+# Packages named as arguments are installed as well.
 #
 # It does only what is not done yet: with the packages there it needs no root, and with nothing to do
 # it takes a moment. The Makefile and the Vagrantfile both call it.
@@ -16,6 +17,7 @@ packages=(
     linux-source-6.12                                       # and from
     graphviz                                                # what draws networks
     tshark ethtool                                          # the judges in the tests
+    "$@"
 )
 services=(bird nginx unbound nsd)
 

@@ -170,13 +170,22 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Media:
+    """A title's real video: the folder of its files on the machine that runs it, and its DASH manifest."""
+
+    folder: str
+    manifest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Title:
-    """A video: `segment_bytes[segment][rung]`, `bitrates_kbps` rising."""
+    """A video: `segment_bytes[segment][rung]`, `bitrates_kbps` rising; without `media` it has no content."""
 
     name: str
     segment_ns: int
     bitrates_kbps: tuple[int, ...]
     segment_bytes: tuple[tuple[int, ...], ...]
+    media: Media | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

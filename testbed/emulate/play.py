@@ -136,7 +136,7 @@ def _align() -> None:
 
 
 def _lay_out_titles(job: Job) -> None:
-    """A file per title and bitrate, of the right length and without content: it costs no memory.
+    """A file per title and bitrate: of the right length and without content, which costs no memory, or real.
 
     Every server has the titles it holds as links to the one copy there is.
     """
@@ -144,14 +144,28 @@ def _lay_out_titles(job: Job) -> None:
         folder = Path(CONTENT, title.name)
         folder.mkdir()
         for rung, kbps in enumerate(title.bitrates_kbps):
-            with (folder / f"{kbps}.mp4").open("wb") as file:
-                file.truncate(sum(segment[rung] for segment in title.segment_bytes))
+            name, size = f"{kbps}.mp4", sum(segment[rung] for segment in title.segment_bytes)
+            if title.media:
+                _link(folder / name, Path(title.media.folder, name), size)
+                continue
+            with (folder / name).open("wb") as file:
+                file.truncate(size)
+        if title.media:
+            (folder / "manifest.mpd").write_text(title.media.manifest)
     for node in job.nodes:
         if node.role in ("oca", "origin"):
             content = Path(NODES, node.name, "content")
             content.mkdir(parents=True)
             for name in node.titles:
                 (content / name).symlink_to(Path(CONTENT, name))
+
+
+def _link(link: Path, video: Path, size: int) -> None:
+    """Link to a real video, which has to have all that was planned with."""
+    found = video.stat().st_size if video.exists() else 0
+    if found < size:
+        raise RuntimeError(f"{video} has {found} bytes of {size}: it changed since the plan")
+    link.symlink_to(video)
 
 
 def _settle(job: Job, tables: Forwarding) -> int:

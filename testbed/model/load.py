@@ -182,25 +182,30 @@ def _news(read: Document, found: Iterable[Problem]) -> list[Problem]:
 
 def _with_files(scenario: Scenario, read: Document, path: Path) -> Scenario:
     """The scenario with the paths of its titles' files made complete; the files are read once, to try."""
+    from testbed import media
     from testbed import titles as titling
 
     titles = dict(scenario.titles)
     for name, title in scenario.titles.items():
-        if title.file is None:
+        key = "file" if title.file is not None else "media"
+        written: Path | None = getattr(title, key)
+        if written is None:
             continue
-        file = path.parent / title.file
+        found = path.parent / written
         try:
-            titling.read(file, name, title.length)
+            if key == "file":
+                titling.read(found, name, title.length)
+            else:
+                media.read(found, name)
         except OSError as problem:
-            what, hint = (
-                f"cannot read {os.path.normpath(file)}: {problem.strerror}",
-                "write a path relative to this file",
-            )
-            read.problems.append(read.problem(("titles", name, "file"), what, hint))
+            what = f"cannot read {os.path.normpath(found)}: {problem.strerror}"
+            hint = "write a path relative to this file"
+            read.problems.append(read.problem(("titles", name, key), what, hint))
         except (ValueError, RecursionError) as problem:
-            hint = "write segment_duration_ms, bitrates_kbps and segment_sizes_bits in it"
-            read.problems.append(read.problem(("titles", name, "file"), str(problem), hint))
-        titles[name] = title.model_copy(update={"file": file})
+            what, _, hint = str(problem).partition("; ")
+            hint = hint or "write segment_duration_ms, bitrates_kbps and segment_sizes_bits in it"
+            read.problems.append(read.problem(("titles", name, key), what, hint))
+        titles[name] = title.model_copy(update={key: found})
     return scenario.model_copy(update={"titles": titles})
 
 

@@ -28,9 +28,14 @@ def _sample(sample: Duration) -> Duration:
 
 
 class TitleSpec(Model):
-    """A video: generated from `length`, `segment` and `bitrates`, or read from `file`."""
+    """A video: generated from `length`, `segment` and `bitrates`, or read from `file`, or real `media`."""
 
     file: Annotated[Path, Strict(False)] | None = Field(None, description="sizes of a real video's segments")
+    media: Annotated[Path, Strict(False)] | None = Field(
+        None, examples=["clip/"],
+        description="a folder of real video, a file a bitrate (`750.mp4`: H.264, one index before its "
+        "segments), which servers really send and a browser can play by its `manifest.mpd`",
+    )  # fmt: skip
     length: SomeTime | None = Field(None, description="of the video; with a file, where it is cut")
     segment: SomeTime | None = Field(None, description="how much video is in a segment")
     bitrates: list[SomeRate] = Field(

@@ -88,11 +88,17 @@ def _fill(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
 
 
 def _title(title: TitleSpec, here: Location) -> Iterator[Breach]:
-    if title.file is not None:
-        for key in ("segment", "bitrates"):
-            if getattr(title, key):
-                yield Breach((*here, key), "the file says it", f"delete {key}, or file", on_key=True)
-        return
+    for source, keys in (
+        ("media", ("file", "length", "segment", "bitrates")),
+        ("file", ("segment", "bitrates")),
+    ):
+        if getattr(title, source) is not None:
+            for key in keys:
+                if getattr(title, key):
+                    yield Breach(
+                        (*here, key), f"the {source} says it", f"delete {key}, or {source}", on_key=True
+                    )
+            return
     for key, example in (("length", "120s"), ("segment", "4s"), ("bitrates", "[235kbit, 750kbit, 1750kbit]")):
         if not getattr(title, key):
             hint = f"write {key}: {example}, or file: and a list of segment sizes"

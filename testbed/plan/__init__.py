@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testbed import job as jobs
+from testbed import media
 from testbed import titles as titling
 from testbed.faults import ExpiredOcaName, Fault, RouterName
 from testbed.job import Job, Title
@@ -91,6 +92,8 @@ def _addresses(blueprint: Blueprint, name: str) -> list[str]:
 def _title(scenario: Scenario, name: str) -> Title:
     spec = scenario.titles[name]
     length_ns = None if spec.length is None else int(spec.length)
+    if spec.media is not None:
+        return media.read(spec.media, name)
     if spec.file is not None:
         return titling.read(spec.file, name, length_ns)
     if length_ns is None or spec.segment is None:

@@ -89,7 +89,7 @@ http {{
   fastcgi_temp_path {place(node, "fastcgi")};
   uwsgi_temp_path {place(node, "uwsgi")};
   scgi_temp_path {place(node, "scgi")};
-  types {{ video/mp4 mp4; }}
+  types {{ video/mp4 mp4; application/dash+xml mpd; }}
   default_type application/octet-stream;
   server_tokens off;
   sendfile on;
@@ -107,6 +107,8 @@ http {{
     # the agent says that the control plane has been silent for longer than its grace
     if (-f {place(node, "alone")}) {{ return 503; }}
     location = /health {{ return 204; }}
+    # a page of whatever site may play what is here; who is no browser sends no origin and gets no header
+    add_header Access-Control-Allow-Origin $http_origin;
     # who asks for a pace gets the response at it, a piece at a time; others are not touched by that
     location / {{ error_page 418 = @paced; if ($http_x_pace) {{ return 418; }} }}
     location @paced {{ limit_rate $http_x_pace; sendfile_max_chunk 16k; }}
