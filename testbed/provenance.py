@@ -22,7 +22,7 @@ RESULTS = ("captures/*.pcap", "tables/*.parquet", "events.jsonl")
 
 # Those that can change a result: what shapes the network, what runs in it, and what writes the tables.
 _PACKAGES = ("pyroute2", "pycurl", "dnspython", "cryptography", "polars", "pyarrow", "duckdb", "numpy")
-_PROGRAMS = {"bird": "--version", "nginx": "-v", "unbound": "-V", "nsd": "-v"}
+_PROGRAMS = {"bird": "--version", "nginx": "-v", "unbound": "-V", "nsd": "-v", "stayrtr": "-version"}
 
 
 def digests(run: Path) -> dict[str, str]:

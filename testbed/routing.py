@@ -68,6 +68,10 @@ class Change:
     prepend: int = 0  # times that our AS is put before the path once more
 
 
+# What the ROAs make of a route (RFC 6811, section 2).
+INVALID = "invalid"  # some cover its prefix, and none of those lets its origin originate it
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Routes that are let through, or not; it holds for those that match all that is said, if anything."""
@@ -77,6 +81,7 @@ class Rule:
     sources: tuple[str, ...] = ()  # any of these
     communities: tuple[Communities, ...] = ()  # carries one that matches any of these
     prefixes: tuple[Span, ...] | None = None  # is in any of these; () is in none
+    validity: str = ""  # is that, as `Routing.caches` say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +197,15 @@ class Igp:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """An RPKI cache that is asked by RTR over plain TCP (RFC 8210), and says itself for how long."""
+
+    name: str  # the node
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Routing:
     """All that a node's routing daemon is to do."""
 
@@ -208,6 +222,7 @@ class Routing:
     igp: Igp | None = None
     cluster_id: str = ""  # of a route reflector
     sessions: tuple[Session, ...] = ()
+    caches: tuple[Cache, ...] = ()  # all of what they say holds
 
     def session(self, name: str) -> Session:
         """The session of that name; KeyError if there is none."""

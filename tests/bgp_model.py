@@ -14,6 +14,7 @@ from testbed.routing import (
     ASIDE,
     CONNECTED,
     INSIDE,
+    INVALID,
     LEARNED,
     ORIGINATED,
     Change,
@@ -56,12 +57,22 @@ class Route:
         )  # fmt: skip
 
 
-def converged(routers: Iterable[Routing]) -> dict[str, dict[str, Route]]:
+@dataclass(frozen=True)
+class Roa:
+    """What every RPKI cache knows: who may originate a prefix, and those inside of it up to a length."""
+
+    prefix: str
+    longest: int
+    asn: int
+
+
+def converged(routers: Iterable[Routing], roas: Iterable[Roa] = ()) -> dict[str, dict[str, Route]]:
     """The best route to each prefix at each router; AssertionError if it never settles."""
+    known = tuple(roas)
     every = {routing.node: routing for routing in routers}
     best: dict[str, dict[str, Route]] = {node: _own(routing) for node, routing in every.items()}
     for _ in range(_ROUNDS_MOST):
-        new = {node: _chosen(routing, every, best) for node, routing in every.items()}
+        new = {node: _chosen(routing, every, best, known) for node, routing in every.items()}
         if new == best:
             return best
         best = new
@@ -74,7 +85,10 @@ def _own(routing: Routing) -> dict[str, Route]:
 
 
 def _chosen(
-    routing: Routing, every: Mapping[str, Routing], best: Mapping[str, Mapping[str, Route]]
+    routing: Routing,
+    every: Mapping[str, Routing],
+    best: Mapping[str, Mapping[str, Route]],
+    roas: tuple[Roa, ...],
 ) -> dict[str, Route]:
     found = {prefix: [route] for prefix, route in _own(routing).items()}
     for session in routing.sessions:
@@ -85,7 +99,7 @@ def _chosen(
             if (each.address, each.local_address) == (session.local_address, session.address)
         )
         for route in _told(other, theirs, best[other.node]):
-            taken = _passed(session.takes, route, routing.asn, "")
+            taken = _passed(session.takes, route, routing.asn, "", roas if routing.caches else ())
             inside = session.relation == "internal"
             if inside and (route.originator == routing.node or routing.node in route.reflectors):
                 continue
@@ -123,12 +137,25 @@ def _told(routing: Routing, session: Session, best: Mapping[str, Route]) -> Iter
             yield Route(told.prefix, path, told.communities, med=med)
 
 
-def _passed(policy: Policy, route: Route, asn: int, source: str) -> Route | None:
+def _passed(policy: Policy, route: Route, asn: int, source: str, roas: tuple[Roa, ...] = ()) -> Route | None:
     """A route that a policy has let through, changed; None if it has not."""
     for rule in policy.rules:
-        if _holds(rule, route, source):
+        if _holds(rule, route, source) and (not rule.validity or rule.validity == validity(route, roas)):
             return _changed(policy.change, route, asn) if rule.permit else None
     return None
+
+
+def validity(route: Route, roas: Iterable[Roa]) -> str:
+    """What the ROAs make of a route (RFC 6811, section 2)."""
+    prefix = ip_network(route.prefix)
+    covering = [
+        roa for roa in roas
+        if (span := ip_network(roa.prefix)).version == prefix.version and prefix.subnet_of(span)
+    ]  # fmt: skip
+    if not covering:
+        return "not-found"
+    match = any(roa.asn == route.path[-1] and prefix.prefixlen <= roa.longest for roa in covering)
+    return "valid" if match else INVALID
 
 
 def _holds(rule: Rule, route: Route, source: str) -> bool:

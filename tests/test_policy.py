@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import yaml
-from bgp_model import converged
+from bgp_model import Roa, converged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -307,3 +307,51 @@ def test_reflectors_are_in_place_of_a_mesh():
     routers_now = described(data)
     assert sum(len(each.sessions) for each in routers_now.values()) == 2 * (1 + 4 + 4 + 2)
     assert {*converged(routers_now.values())["big.e"]} >= {"10.2.0.0/18", "10.3.0.0/18"}
+
+
+ROV = """
+name: rov
+families: [ipv4]
+isps:
+  strict: {asn: 64510, routers: [a, b], rov: true}
+  lax: {asn: 64511, routers: [r]}
+  owner: {asn: 64520, routers: [r], prefix: 10.20.0.0/16, originate: [{prefix: 10.20.128.0/20}]}
+  thief: {asn: 64521, routers: [r], originate: [{prefix: 10.20.64.0/20, anycast: true}]}
+rpki:
+  cache: {at: lax.r, roas: [{prefix: 10.20.0.0/16, max-length: 20, asn: 64520}]}
+links:
+  - {endpoints: [strict.a, strict.b]}
+  - {endpoints: [strict.a, lax.r], relation: peer}
+  - {endpoints: [owner.r, strict.a], relation: customer, accept: {strict.a: {prefixes: any}}}
+  - {endpoints: [owner.r, lax.r], relation: customer}
+  - {endpoints: [thief.r, strict.a], relation: customer, accept: {strict.a: {prefixes: any}}}
+  - {endpoints: [thief.r, lax.r], relation: customer, accept: {lax.r: {prefixes: any}}}
+"""
+
+
+def test_what_is_invalid_is_dropped_where_it_enters_and_nothing_else_is():
+    routers = described(yaml.safe_load(ROV))
+    found = converged(routers.values(), [Roa("10.20.0.0/16", 20, 64520)])
+    assert {node for node, table in found.items() if "10.20.64.0/20" in table} == {
+        "lax.r",
+        "thief.r",
+        "owner.r",
+    }
+    assert all("10.20.128.0/20" in table for table in found.values())
+    assert all("10.20.0.0/18" in table for table in found.values())
+
+
+def test_only_routers_that_hear_others_ask_the_cache_and_neighbours_inside_are_believed():
+    routers = described(yaml.safe_load(ROV))
+    assert {node for node, routing in routers.items() if routing.caches} == {"strict.a"}
+    (inside,) = (each for each in routers["strict.a"].sessions if each.relation == "internal")
+    assert not any(rule.validity for rule in inside.takes.rules)
+
+
+def test_an_accepted_route_is_validated_first():
+    """RFC 7115, section 5: whatever else is said of a neighbour."""
+    routers = described(yaml.safe_load(ROV))
+    for session in routers["strict.a"].sessions:
+        if session.relation != "internal":
+            assert session.takes.rules[0].validity == "invalid"
+            assert not session.takes.rules[0].permit

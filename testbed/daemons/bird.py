@@ -13,10 +13,12 @@ from testbed.routing import (
     CONNECTED,
     EVERYTHING,
     INSIDE,
+    INVALID,
     LEARNED,
     NOTHING,
     ORIGINATED,
     Bfd,
+    Cache,
     Change,
     Communities,
     Igp,
@@ -27,6 +29,7 @@ from testbed.routing import (
 )
 
 _SCAN_S = 600  # interfaces and kernel routes are watched by netlink; the scan is only a safety net
+_RETRY_S = 5
 _MS, _S = 1_000_000, 1_000_000_000
 
 
@@ -88,6 +91,8 @@ def _configuration(routing: Routing) -> Iterator[str]:
     yield f"router id {routing.router_id};"
     yield f"protocol device {{ scan time {_SCAN_S}; }}"
     if routing.forwards:
+        if routing.caches:
+            yield from (f"roa{family} table roas{family};" for family in routing.families)
         yield f"protocol direct {{ {' '.join(f'ipv{family};' for family in routing.families)} }}"
         for family in routing.families:
             yield from _kernel(routing, family)
@@ -101,6 +106,8 @@ def _configuration(routing: Routing) -> Iterator[str]:
         if more:
             yield "# for some neighbours alone"
             yield _static(f"aside{family}", family, more)
+    for cache in routing.caches:
+        yield from _rpki(cache, routing)
     yield from _sources(routing)
     filters: _Filters = {}
     sessions = [line for session in routing.sessions for line in _session(routing, session, filters)]
@@ -228,9 +235,12 @@ def _condition(rule: Rule, routing: Routing, session: Session) -> str:
     if rule.prefixes is not None:
         spans = ", ".join(f"{span.prefix}{{{span.least},{span.most}}}" for span in rule.prefixes)
         parts.append(f"net ~ [{spans}]" if spans else "false")
+    if rule.validity:
+        parts.append(f"roa_check(roas{session.family}) = {_VALIDITY[rule.validity]}")
     return " && ".join(f"({part})" if " || " in part and len(parts) > 1 else part for part in parts)
 
 
+_VALIDITY = {INVALID: "ROA_INVALID"}
 _ATTRIBUTES = {2: "bgp_community", 3: "bgp_large_community"}
 
 
@@ -253,6 +263,15 @@ def _changes(change: Change, asn: int) -> Iterator[str]:
 
 
 # Protocols.
+
+
+def _rpki(cache: Cache, routing: Routing) -> Iterator[str]:
+    """A session with a cache, which tells all timers once it has been reached."""
+    yield f"protocol rpki {cache.name.replace('-', '_')} {{"
+    yield from (f"  roa{family} {{ table roas{family}; }};" for family in routing.families)
+    yield f"  remote {cache.address} port {cache.port};"
+    yield f"  retry {_RETRY_S};  # until the cache says its own: BGP may have to lead there first"
+    yield "}"
 
 
 def _ospf(routing: Routing, igp: Igp, family: int) -> Iterator[str]:
@@ -301,6 +320,8 @@ def _session(routing: Routing, session: Session, filters: _Filters) -> Iterator[
     takes = _channel(session.takes, routing, session, f"from_{session.relation.replace('-', '_')}", filters)
     sends = _channel(session.sends, routing, session, f"to_{session.relation.replace('-', '_')}", filters)
     channel = [f"import {takes};", f"export {sends};"]
+    if any(rule.validity for rule in session.takes.rules):
+        channel.append("import table yes;")  # or nothing is judged anew when the ROAs change
     if session.next_hop_self:
         channel.append("next hop self ebgp;")
     if session.maximum:

@@ -103,6 +103,8 @@ def answers(path: str) -> bool:
 def established(path: str) -> bool:
     """Whether BIRD answers, every BGP session is established and every OSPF link has found its neighbour.
 
+    And every RPKI cache has told what it knows.
+
     Without the latter an AS that speaks OSPF alone would look settled before the first hello is due.
     """
     try:
@@ -114,7 +116,7 @@ def established(path: str) -> bool:
         )
     except (OSError, BirdError):
         return False
-    return linked and all(come_up(fields) for fields in protocols if fields[1:2] == ["BGP"])
+    return linked and all(come_up(fields) for fields in protocols if fields[1:2] in (["BGP"], ["RPKI"]))
 
 
 def come_up(fields: list[str]) -> bool:

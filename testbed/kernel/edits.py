@@ -41,6 +41,64 @@ EDITS = (
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC/TIMER_MULTIPLIER);",
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC);",
     ),
+    # Programs that read the processor's time stamp counter (Go's runtime draws from it) see the virtual
+    # clock instead: the instruction traps (prctl(2), PR_SET_TSC), and is carried out here.
+    (
+        "arch/um/kernel/time.c",
+        "static struct clocksource timer_clocksource = {\n",
+        (
+            "unsigned long long time_travel_counter(void);\n"
+            "unsigned long long time_travel_counter(void)\n{\n\treturn timer_read(NULL);\n}\n\n"
+            "static struct clocksource timer_clocksource = {\n"
+        ),
+    ),
+    (
+        "arch/um/os-Linux/skas/process.c",
+        "#include <sys/wait.h>\n",
+        "#include <sys/wait.h>\n#include <sys/prctl.h>\n",
+    ),
+    (
+        "arch/um/os-Linux/skas/process.c",
+        "\tsignal(SIGWINCH, SIG_IGN);\n",
+        (
+            "\tsignal(SIGWINCH, SIG_IGN);\n"
+            "\tif (time_travel_mode != TT_MODE_OFF)\n\t\tprctl(PR_SET_TSC, PR_TSC_SIGSEGV);\n"
+        ),
+    ),
+    (
+        "arch/um/os-Linux/skas/process.c",
+        "static void handle_trap(int pid, struct uml_pt_regs *regs)\n{\n",
+        (
+            "extern unsigned long long time_travel_counter(void);\n\n"
+            "/* RDTSC or RDTSCP; words are read where they are aligned,"
+            " so none reaches into the next page */\n"
+            "static int read_counter(int pid, struct uml_pt_regs *regs)\n{\n"
+            "\tunsigned long long now;\n"
+            "\tunsigned long at = UPT_IP(regs) & ~7UL, shift = (UPT_IP(regs) & 7) * 8, word;\n\n"
+            "\tword = (unsigned long)ptrace(PTRACE_PEEKTEXT, pid, at, 0) >> shift;\n"
+            "\tif (shift > 40)\n"
+            "\t\tword |= (unsigned long)ptrace(PTRACE_PEEKTEXT, pid, at + 8, 0) << (64 - shift);\n"
+            "\tif ((word & 0xffff) == 0x310f) {\n"
+            "\t\tUPT_IP(regs) += 2;\n"
+            "\t} else if ((word & 0xffffff) == 0xf9010f) {\n"
+            "\t\tUPT_IP(regs) += 3;\n"
+            "\t\tregs->gp[HOST_CX] = 0;\n"
+            "\t} else {\n\t\treturn 0;\n\t}\n"
+            "\tnow = time_travel_counter();\n"
+            "\tregs->gp[HOST_AX] = now & 0xffffffff;\n"
+            "\tregs->gp[HOST_DX] = now >> 32;\n"
+            "\treturn 1;\n}\n\n"
+            "static void handle_trap(int pid, struct uml_pt_regs *regs)\n{\n"
+        ),
+    ),
+    (
+        "arch/um/os-Linux/skas/process.c",
+        "\t\t\t\tif (PTRACE_FULL_FAULTINFO) {\n",
+        (
+            "\t\t\t\tif (si.si_code == SI_KERNEL && read_counter(pid, regs))\n\t\t\t\t\tbreak;\n"
+            "\t\t\t\tif (PTRACE_FULL_FAULTINFO) {\n"
+        ),
+    ),
     # Every timer interrupt clears a set of registers on its stack for those who look whence it came. None
     # looks at the floating-point ones, which are nearly all of it: a transfer takes 6 % less time.
     (

@@ -157,7 +157,7 @@ def _origins(topology: Topology) -> Iterator[Breach]:
 
 def _links(topology: Topology) -> Iterator[Breach]:
     """Words on a session stand at a link that has one, and a cost where OSPF speaks."""
-    known = _known(topology)
+    owned = known(topology)
     for place, wire in enumerate(topology.links):
         here: Location = ("links", place)
         ends = {end: topology.routers[end] for end in wire.endpoints if end in topology.routers}
@@ -172,10 +172,10 @@ def _links(topology: Topology) -> Iterator[Breach]:
                 hint = f"delete {key}, or write it at the network" if key == "bgp" else f"delete {key}"
                 yield Breach((*here, key), what, hint, on_key=True)
         server = exchange if exchange and topology.exchanges[exchange].route_server else None
-        yield from _policies(topology, here, wire.announce, wire.accept, list(ends), server, known)
+        yield from _policies(topology, here, wire.announce, wire.accept, list(ends), server, owned)
     for name, oca in topology.ocas.items():
         if oca.announce:
-            yield from _announce(topology, ("ocas", name, "announce"), oca.announce, None, known)
+            yield from _announce(topology, ("ocas", name, "announce"), oca.announce, None, owned)
 
 
 def _inside(topology: Topology, wire: Wire, ends: Mapping[str, str]) -> bool:
@@ -184,7 +184,7 @@ def _inside(topology: Topology, wire: Wire, ends: Mapping[str, str]) -> bool:
 
 
 def _bilateral(topology: Topology) -> Iterator[Breach]:
-    known = _known(topology)
+    owned = known(topology)
     for name, exchange in topology.exchanges.items():
         seen: set[frozenset[str]] = set()
         for place, pair in enumerate(exchange.bilateral):
@@ -193,7 +193,7 @@ def _bilateral(topology: Topology) -> Iterator[Breach]:
             if frozenset(pair.members) in seen:
                 yield Breach(here, f"{' and '.join(pair.members)} have a session already", "write it once")
             seen.add(frozenset(pair.members))
-            yield from _policies(topology, here, pair.announce, pair.accept, pair.members, None, known)
+            yield from _policies(topology, here, pair.announce, pair.accept, pair.members, None, owned)
 
 
 def _pair(
@@ -210,7 +210,7 @@ def _pair(
         yield Breach((*here, "members"), what, "write routers of two networks")
 
 
-def _known(topology: Topology) -> list[Net]:
+def known(topology: Topology) -> list[Net]:
     """All that anybody has, and so may be announced."""
     try:
         assigned = assign(topology)
@@ -224,7 +224,7 @@ def _known(topology: Topology) -> list[Net]:
 
 def _policies(
     topology: Topology, here: Location, announce: Mapping[str, Announce], accept: Mapping[str, Accept],
-    ends: list[str], server: str | None, known: list[Net],
+    ends: list[str], server: str | None, owned: list[Net],
 ) -> Iterator[Breach]:  # fmt: skip
     said: tuple[tuple[str, Iterable[str]], ...] = (("announce", announce), ("accept", accept))
     for key, routers in said:
@@ -233,17 +233,17 @@ def _policies(
                 what, hint = absent("router at this session called", router, ends, "write an endpoint")
                 yield Breach((*here, key, router), what, hint, on_key=True)
     for router, words in announce.items():
-        yield from _announce(topology, (*here, "announce", router), words, server, known)
+        yield from _announce(topology, (*here, "announce", router), words, server, owned)
 
 
 def _announce(
-    topology: Topology, here: Location, words: Announce, server: str | None, known: list[Net]
+    topology: Topology, here: Location, words: Announce, server: str | None, owned: list[Net]
 ) -> Iterator[Breach]:
     for place, text in enumerate(words.prefixes if isinstance(words.prefixes, list) else ()):
         prefix = ip_network(text)
-        if known and not any(
+        if owned and not any(
             prefix.version == each.version and prefix.subnet_of(each)  # type: ignore[arg-type]
-            for each in known
+            for each in owned
         ):
             hint = "write one that `testbed plan --policy` shows as originated, or a part of one"
             yield Breach((*here, "prefixes", place), f"nobody has {text}", hint)

@@ -39,6 +39,7 @@ _NAMING = (
     "switches",
     "ocas",
     "hosts",
+    "rpki",
     "titles",
 )  # their keys are names, which others use
 

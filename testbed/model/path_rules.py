@@ -1,4 +1,4 @@
-"""The rules of paths: a network holds together, two relate in one way, and all reach the CDN."""
+"""The rules of paths: a network holds together, two relate in one way, and all reach what they ask."""
 
 from __future__ import annotations
 
@@ -113,11 +113,12 @@ def _relations(topology: Topology) -> Iterator[Breach]:
 
 
 def _reach(topology: Topology) -> Iterator[Breach]:
-    """Every network needs a path that its neighbours' policies allow to the CDN's servers.
+    """Every network needs a path that its neighbours' policies allow to the CDN's servers and to its caches.
 
     A path climbs from customer to provider, crosses between peers at most once, and descends.
     """
-    if topology.cdn is None:
+    asked = {name: _asked(topology, name) for name in topology.networks}
+    if not any(asked.values()):
         return
     sides = _sides(topology)
     beside: dict[str, list[str]] = {}
@@ -131,10 +132,22 @@ def _reach(topology: Topology) -> Iterator[Breach]:
     routers = topology.routers
     for name in topology.networks:
         reached = closure(beside, f"{name} up")
-        for server, at in (("control", topology.cdn.control.at), ("origin", topology.cdn.origin.at)):
+        for location, server, at in asked[name]:
             if f"{routers[at]} down" not in reached:
-                location: Location = ("cdn", server) if name == CDN else ("isps", name)
-                what = f"no path leads from {name} to the CDN's {server} in {routers[at]}"
+                what = f"no path leads from {name} to {server} in {routers[at]}"
                 hint = "write a link with relation: customer to a network that reaches it"
                 yield Breach(location, what, hint, on_key=True)
                 break
+
+
+def _asked(topology: Topology, name: str) -> list[tuple[Location, str, str]]:
+    """What a network has to reach: where to say that it does not, what it is, and its router."""
+    caches = topology.caches_of(name)
+    found: list[tuple[Location, str, str]] = [
+        ((*network_at(name), "rov"), f"the RPKI cache {cache}", topology.rpki[cache].at) for cache in caches
+    ]
+    if topology.cdn:
+        for server, at in (("control", topology.cdn.control.at), ("origin", topology.cdn.origin.at)):
+            location: Location = ("cdn", server) if name == CDN else ("isps", name)
+            found.append((location, f"the CDN's {server}", at))
+    return found

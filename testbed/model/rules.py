@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from testbed.model import bgp_rules, lan_rules, link_rules, path_rules, pin_rules
+from testbed.model import bgp_rules, lan_rules, link_rules, path_rules, pin_rules, rpki_rules
 from testbed.model.breach import Breach, absent, network_at
 from testbed.model.document import Location
 from testbed.model.topology import CDN, Isp, Topology, Wire
@@ -15,7 +15,7 @@ def breaches(topology: Topology) -> Iterator[Breach]:
     found = 0
     for rule in (
         _kinds, _names, _asns, _references, _wires, _memberships,
-        lan_rules.breaches, pin_rules.breaches, link_rules.breaches, bgp_rules.breaches,
+        lan_rules.breaches, pin_rules.breaches, link_rules.breaches, bgp_rules.breaches, rpki_rules.breaches,
     ):  # fmt: skip
         for breach in rule(topology):
             found += 1
@@ -54,6 +54,7 @@ def _names(topology: Topology) -> Iterator[Breach]:
         groups = (
             ("exchanges", topology.exchanges, "an exchange"), ("switches", topology.switches, "a switch"),
             ("ocas", topology.ocas, "an OCA"), ("hosts", topology.hosts, "a host"),
+            ("rpki", topology.rpki, "an RPKI cache"),
         )  # fmt: skip
         for group, names, what in groups:
             for name in names:
@@ -110,6 +111,7 @@ def _references(topology: Topology) -> Iterator[Breach]:
     places: list[tuple[Location, str]] = [
         (("ocas", name, "at"), oca.at) for name, oca in topology.ocas.items()
     ]
+    places += [(("rpki", name, "at"), cache.at) for name, cache in topology.rpki.items()]
     if topology.cdn:
         places.append((("cdn", "control", "at"), topology.cdn.control.at))
         places.append((("cdn", "origin", "at"), topology.cdn.origin.at))
@@ -179,11 +181,10 @@ def _unjoinable(topology: Topology, a: str, b: str) -> tuple[str, str] | None:
 
 
 def _no_end(topology: Topology, name: str, ends: Iterable[str]) -> tuple[str, str]:
-    if name in topology.ocas:
-        return (
-            f"{name} is an OCA, which has one link, to its router",
-            f"delete this link; ocas.{name}.at makes it",
-        )
+    for group, leaves, what in (("ocas", topology.ocas, "an OCA"), ("rpki", topology.rpki, "an RPKI cache")):
+        if name in leaves:
+            hint = f"delete this link; {group}.{name}.at makes it"
+            return f"{name} is {what}, which has one link, to its router", hint
     if topology.has_node(name) or name in topology.populations:
         return (
             f"{name} has one link already, to its router",

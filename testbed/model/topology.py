@@ -14,6 +14,7 @@ from testbed.model.fields import Asn, Model, Name, SomeRate, SomeTime, Zone
 from testbed.model.link import LinkSpec
 from testbed.model.pins import Address4, Address6, End4, End6, Lan4, Lan6, Prefix4, Prefix6
 from testbed.model.reach import Groups
+from testbed.model.rpki import RpkiCache
 from testbed.units import Duration
 
 # What the address plan has room for.
@@ -92,6 +93,11 @@ class Network(Model):
         min_length=1,
         examples=["{core: [edge]}"],
         description="route reflectors and the clients of each; the reflectors are meshed",
+    )
+    rov: bool | str = Field(
+        default=False,
+        description="its routers take no route from neighbours that is invalid by the ROAs (RFC 6811) of all "
+        "RPKI caches, or of the one of that name",
     )
     originate: list[Origin] = Field(default_factory=list, examples=["[{prefix: 192.0.2.0/24}]"])
     prefix: Prefix4 | None = Field(None, examples=["10.9.0.0/16"])
@@ -255,6 +261,9 @@ class Topology(Model):
     cdn: Cdn | None = Field(None, examples=["{asn: 64600, oca-asn: 64601, zone: cdn.example, ...}"])
     ocas: dict[Name, Oca] = Field(default_factory=dict)
     hosts: dict[Name, Host] = Field(default_factory=dict)
+    rpki: dict[Name, RpkiCache] = Field(
+        default_factory=dict, examples=["{cache: {at: north.core, roas: [...]}}"]
+    )
     links: list[Wire] = Field(default_factory=list)
 
     @cached_property
@@ -280,6 +289,7 @@ class Topology(Model):
     def leaves(self) -> dict[str, str]:
         """Every node with a link of its own but the clients, and what is at the other end of that link."""
         leaves = {name: oca.at for name, oca in self.ocas.items()}
+        leaves |= {name: cache.at for name, cache in self.rpki.items()}
         if self.cdn:
             leaves |= dict.fromkeys(("steering", "authority"), self.cdn.control.at)
             leaves["origin"] = self.cdn.origin.at
@@ -326,6 +336,11 @@ class Topology(Model):
             return network.daemons.get(node.partition(".")[2]) or network.daemon or self.defaults.daemon
         exchange = self.exchanges.get(node.removesuffix(".rs"))
         return (exchange.daemon or self.defaults.daemon) if exchange else "bird"
+
+    def caches_of(self, network: str) -> list[str]:
+        """The RPKI caches that a network's routers ask."""
+        rov = self.networks[network].rov
+        return list(self.rpki) if rov is True else [rov] if rov else []
 
     def is_lan(self, name: str) -> bool:
         """Whether that is the name of an exchange or a switch."""

@@ -164,6 +164,14 @@ class Block:
         """The addresses of both ends of a link, those of a pool where they are not pinned."""
         return self._pair(pool, pinned, pinned6)
 
+    def last_pair(self, pool: Pool) -> tuple[End, End]:
+        """The addresses of both ends of a link, counted from the end of a pool."""
+        first = pool.take_last()
+        mine, theirs = (IPv4Address(first + each) for each in (0, 1))
+        derived = self._embedded(first)
+        mine6, theirs6 = (IPv6Address(derived + each) for each in (0, 1))
+        return End(f"{mine}/31", f"{mine6}/127"), End(f"{theirs}/31", f"{theirs6}/127")
+
     def client(self, population: Population) -> tuple[End, End]:
         """The addresses of a router and its next client."""
         return self._pair(population.pool, None, None, population.prefix6)

@@ -59,6 +59,7 @@ def draw(topology: Topology, titles: tuple[Title, ...], authority: Authority) ->
     if topology.cdn:
         drawing.servers()
     drawing.clients()
+    drawing.caches()
     drawing.sessions.inside()
     return drawing.done()
 
@@ -226,6 +227,12 @@ class _Drawing:
                 for number in range(1, clients.count + 1):
                     leaf = f"{isp_name}.{name}.{number}"
                     self._leaf(leaf, "client", at, block.client(population), line, f"cl{place}-")
+
+    def caches(self) -> None:
+        """The RPKI caches."""
+        for name, cache in self._topology.rpki.items():
+            block = self._plan.network_of(cache.at).block
+            self._leaf(name, "rpki-cache", cache.at, block.last_pair(block.services), self._line(cache))
 
     def done(self) -> Blueprint:
         """The blueprint, its nodes with their interfaces."""

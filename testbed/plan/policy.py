@@ -8,10 +8,12 @@ everything, peers and providers only of ourselves and our customers.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from testbed.routing import (
     INSIDE,
+    INVALID,
     LEARNED,
     ORIGINATED,
     OWN,
@@ -65,6 +67,12 @@ def sends(asn: int, relations: Iterable[str]) -> Policy:
         rules=(Rule(why=f"AS{asn}'s own", sources=OWN), *others),
         change=Change(remove=(every_mark(asn),)),
     )
+
+
+def validated(policy: Policy) -> Policy:
+    """A policy that nothing invalid passes (RFC 7115, section 5)."""
+    rule = Rule(why="invalid by the ROAs (RFC 6811)", permit=False, validity=INVALID)
+    return replace(policy, rules=(rule, *policy.rules))
 
 
 def exactly(prefixes: Iterable[Net]) -> tuple[Span, ...]:

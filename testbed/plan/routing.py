@@ -16,6 +16,7 @@ from testbed.routing import (
     EVERYTHING,
     NOTHING,
     Bfd,
+    Cache,
     GracefulRestart,
     Igp,
     IgpLink,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _COST_NS = 100_000  # of delay that is worth a cost of 1
 _COST_MOST = 65535  # OSPF's
+RTR = 323  # RFC 8210, section 7
 
 
 def describe(node: Node, plan: Blueprint) -> Routing:
@@ -51,8 +53,22 @@ def describe(node: Node, plan: Blueprint) -> Routing:
         connects=tuple(map(str, network.connects)) if network else (),
         igp=_igp(node, plan, spec.ospf or OspfSpec()) if spec else None,
         cluster_id=_router_id(node) if any(each.client for each in plan.neighbors[node.name]) else "",
-        sessions=_sessions(node, plan),
+        sessions=_sessions(node, plan), caches=_caches(node, plan),
     )  # fmt: skip
+
+
+def _caches(node: Node, plan: Blueprint) -> tuple[Cache, ...]:
+    """The RPKI caches of a router that hears anything from others, if its network validates."""
+    if not any(_validates(node, neighbor, plan) for neighbor in plan.neighbors[node.name]):
+        return ()
+    caches = (plan.nodes[name] for name in plan.topology.caches_of(plan.homes[node.name]))
+    return tuple(Cache(name=each.name, address=each.address or each.address6, port=RTR) for each in caches)
+
+
+def _validates(node: Node, neighbor: Neighbor, plan: Blueprint) -> bool:
+    """Whether what a neighbour announces is held against the ROAs: where it enters the AS."""
+    outside = neighbor.relation in ("customer", "provider", "peer", "route-server")
+    return node.role == "router" and outside and bool(plan.topology.caches_of(plan.homes[node.name]))
 
 
 def _originates(node: Node, plan: Blueprint) -> Iterable[Net]:
@@ -108,6 +124,8 @@ def _sessions(node: Node, plan: Blueprint) -> tuple[Session, ...]:
         names[name] += 1
         inside = neighbor.relation == "internal"
         takes = _taken(node, neighbor, plan)
+        if _validates(node, neighbor, plan):
+            takes = policy.validated(takes)
         sends, more = _told(node, neighbor, plan)
         bgp, most = neighbor.bgp, neighbor.bgp.max_prefix
         sessions.append(Session(

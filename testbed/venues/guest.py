@@ -40,6 +40,7 @@ PROGRAMS = {
     "nginx": "nginx",
     "unbound": "unbound",
     "nsd": "nsd",
+    "stayrtr": "stayrtr",
     "setarch": "util-linux",
     "taskset": "util-linux",
 }
