@@ -1,6 +1,7 @@
 """What the roles make of a node: its routing by family, neighbour and LAN, and the servers' addresses."""
 
 import dataclasses
+import json
 from ipaddress import ip_network
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from servers import BIRD, bird_refuses
 
 from testbed.daemons.bird import Bird
 from testbed.job import Interface, Node, Shape
+from testbed.model.rpki import RpkiCache as CacheSpec
 from testbed.model.schema import Isp
 from testbed.plan.blueprint import Neighbor
 from testbed.plan.pki import Authority as Certificates
@@ -20,6 +22,7 @@ from testbed.roles.origin import Origin
 from testbed.roles.resolver import Resolver
 from testbed.roles.route_server import RouteServer
 from testbed.roles.router import Router
+from testbed.roles.rpki_cache import RpkiCache
 from testbed.routing import EVERYTHING, NOTHING
 
 MS = 1_000_000
@@ -69,6 +72,13 @@ def only(node, family):
     )
 
 
+CACHE = CacheSpec.model_validate({
+    "at": "north.core", "refresh": "60s",
+    "roas": [{"prefix": "10.1.0.0/16", "max-length": 24, "asn": 64501}, {"prefix": "10.2.0.0/16", "asn": 0}],
+})  # fmt: skip
+CACHE_NODE = Node(name="validator", role="rpki-cache", asn=64501, address="10.1.15.255")
+
+
 @pytest.fixture
 def plan():
     """A router with a neighbour of every kind, and two LANs: a brother of it is on one of them."""
@@ -115,6 +125,7 @@ def plan():
         cones={"west": [ip_network("10.3.0.0/18"), ip_network("2001:db8:3::/52")]},
         topology=SimpleNamespace(
             networks={"north": Isp(asn=64501, routers=["core", "edge"])}, daemon_of=lambda name: "bird",
+            caches_of=lambda network: [], rpki={"validator": CACHE},
             ocas={"oca-n1": SimpleNamespace(congestion="bbr", pacing=6_000_000, max_connections=100)}
         ),
         authority=Certificates(1, 0),
@@ -245,3 +256,14 @@ def test_servers_listen_on_the_families_they_have(plan):
     assert "do-ip6: yes" in text
     (text,) = Resolver().equip(only(resolver, 4), plan).files.values()
     assert "do-ip6: no" in text
+
+
+def test_a_cache_tells_its_roas_and_how_long_they_hold(plan):
+    (text,) = RpkiCache().equip(CACHE_NODE, plan).files.values()
+    assert [(roa["prefix"], roa["maxLength"], roa["asn"]) for roa in json.loads(text)["roas"]] == [
+        ("10.1.0.0/16", 24, 64501), ("10.2.0.0/16", 16, 0),
+    ]  # fmt: skip
+    (process,) = RpkiCache().equip(CACHE_NODE, plan).processes
+    told = dict(zip(process.argv, process.argv[1:], strict=False))
+    assert (told["-rtr.refresh"], told["-rtr.retry"], told["-rtr.expire"]) == ("60", "600", "7200")
+    assert told["-bind"] == ":323"
