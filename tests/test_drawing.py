@@ -62,7 +62,7 @@ def everything():
         {"endpoints": [end, "transit.a"], "relation": "customer"}
         for end in ("nord.core", "sued.core", "lone.a")
     ]
-    return data | {"switches": other["switches"], "hosts": other["hosts"]}
+    return data | {group: other[group] for group in ("switches", "hosts", "rpki")}
 
 
 def add_isp(data, new):
@@ -124,6 +124,11 @@ def add_clients(data, new):
 
 def add_host(data, new):
     data["hosts"][new] = {"at": "north.core"}
+
+
+def add_cache(data, new):
+    roas = [{"prefix": "10.1.0.0/16", "asn": 64501}]
+    data["rpki"][new] = {"at": "cdn.pop", "roas": roas}
 
 
 def add_host_at_a_switch(data, new):
