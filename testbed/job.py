@@ -247,6 +247,9 @@ class Fault:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
+BGP = "tcp port 179"  # the filter of windows in which nothing else of a link is captured
+
+
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """When packets of a link are captured, and which, where it is not all headers all the time.

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from testbed import model
-from testbed.job import Job, Window
+from testbed.job import BGP, Job, Window
 from testbed.measure.coverage import covered
 from testbed.measure.points import points
 from testbed.model import captures
@@ -42,8 +42,8 @@ def test_all_and_a_plain_list_have_no_windows(planned):
     assert every.captures == tuple(link.name for link in every.links)
     assert every.windows == {}
     some = planned("[ix--north.core, south.core--transit.a]")
-    assert some.captures == ("north.core--ix", "south.core--transit.a")
-    assert some.windows == {}
+    usual = [link for link in some.captures if link not in some.windows]
+    assert usual == ["north.core--ix", "south.core--transit.a"]
 
 
 def test_all_is_every_link_that_no_other_entry_names(planned):
@@ -51,16 +51,31 @@ def test_all_is_every_link_that_no_other_entry_names(planned):
     assert set(job.captures) == {link.name for link in job.links}
     assert list(job.windows) == ["north.core--ix"]
     [window] = job.windows["north.core--ix"]
-    assert bytes.fromhex(window.program) == Snap.read({"tcp port 443": "whole"}).program("")
+    assert bytes.fromhex(window.program) == Snap.read({BGP: "whole", "tcp port 443": "whole"}).program("")
     assert Job.loads(job.dumps()) == job
 
 
 def test_windows_of_one_link_are_in_order_whatever_their_order_in_the_file(planned):
     job = planned("[{links: [north.core--ix], from: 30s, filter: icmp}, {links: [ix--north.core], to: 5s}]")
-    early, late = job.windows["north.core--ix"]
+    early, between, late = job.windows["north.core--ix"]
     assert early == Window(until_ns=5 * S)
-    assert (late.from_ns, late.until_ns, late.filter) == (30 * S, None, "icmp")
-    assert bytes.fromhex(late.program) == Snap.read("headers").program("icmp")
+    assert (between.from_ns, between.until_ns, between.filter) == (5 * S, 30 * S, BGP)
+    assert (late.from_ns, late.until_ns, late.filter) == (30 * S, None, f"(icmp) or {BGP}")
+    assert bytes.fromhex(late.program) == Snap.read("headers").program(late.filter)
+
+
+@pytest.mark.parametrize("captures", ["[]", "[north.homes.1--north.edge]"])
+def test_bgp_is_captured_wherever_it_is_spoken_and_nothing_else_of_those_links(planned, captures):
+    job = planned(captures)
+    alone = {link for link, windows in job.windows.items() if [each.filter for each in windows] == [BGP]}
+    assert {"north.core--ix", "oca-n1--north.core", "ix.rs--ix", "north.core--north.edge"} <= alone
+    assert not {"north.homes.2--north.edge", "origin--cdn.pop"} & {*job.captures}
+    assert alone == {*job.captures} - {"north.homes.1--north.edge"}
+
+
+def test_a_snap_leaves_bgp_whole(planned):
+    [window] = planned("[{links: [north.core--ix], snap: 64B}]").windows["north.core--ix"]
+    assert bytes.fromhex(window.program) == Snap(64, ((BGP, "whole"),)).program("")
 
 
 def test_filters_name_nodes_and_mean_all_of_their_addresses(planned):
@@ -68,13 +83,15 @@ def test_filters_name_nodes_and_mean_all_of_their_addresses(planned):
         '[{filter: "src host oca-s1 and tcp port 443", snap: {"host north.core": whole, udp: 80B}}]'
     )
     window = job.windows["north.core--ix"][0]
-    assert window.filter == "src host oca-s1 and tcp port 443"
+    assert window.filter == f"(src host oca-s1 and tcp port 443) or {BGP}"
     oca, core = job.node("oca-s1"), job.node("north.core")
     assert (len(oca.interfaces), len(core.interfaces)) == (1, 5)
     own = {oca.address, oca.address6, *(address.split("/")[0] for address in oca.loopbacks)}
     spelt = captures.addressed(window.filter, lambda name: captures_of(job, name))
     assert own <= set(spelt.replace("(", " ").replace(")", " ").split())
-    snap = Snap.read({f"host ({' or '.join(captures_of(job, 'north.core'))})": "whole", "udp": "80B"})
+    snap = Snap.read(
+        {BGP: "whole", f"host ({' or '.join(captures_of(job, 'north.core'))})": "whole", "udp": "80B"}
+    )
     assert bytes.fromhex(window.program) == snap.program(spelt)
 
 
@@ -100,10 +117,10 @@ def test_only_what_stands_for_a_host_is_a_node(text, named):
 
 def test_a_ring_is_open_around_each_fault_and_once_where_they_meet(planned):
     job = planned("[{links: [north.core--ix], ring: 12s around faults}]")
-    times = [(window.from_ns, window.until_ns) for window in job.windows["north.core--ix"]]
+    times = [(each.from_ns, each.until_ns) for each in job.windows["north.core--ix"] if each.filter != BGP]
     assert times == [(0, 67 * S)]
     job = planned("[{links: [north.core--ix], ring: 3s around faults}]")
-    times = [(window.from_ns, window.until_ns) for window in job.windows["north.core--ix"]]
+    times = [(each.from_ns, each.until_ns) for each in job.windows["north.core--ix"] if each.filter != BGP]
     assert times == [(7 * S, 30 * S), (47 * S, 58 * S)]
 
 

@@ -31,7 +31,8 @@ _RX_RING, _STATISTICS, _VERSION = 5, 6, 10
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
-_BLOCK_BYTES, _BLOCKS, _FRAME = 1 << 17, 16, 1 << 11
+_BLOCKS, _FRAME = 16, 1 << 11
+_BLOCK_BYTES, _LITTLE_BYTES = 1 << 17, 1 << 14  # of a block
 _RETIRE_MS = 1_000  # a block that has waited so long is handed over though not full
 _STATUS, _LENGTH = 8, 20  # offsets in a block of its status and of the bytes used
 
@@ -43,6 +44,7 @@ class Ring:
     path: Path
     interface: int
     program: bytes
+    block_bytes: int = _BLOCK_BYTES
     packets: int = 0
     drops: int = 0
     _next: int = field(default=0, repr=False)
@@ -50,11 +52,11 @@ class Ring:
     def __post_init__(self) -> None:
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-        frames = _BLOCK_BYTES // _FRAME * _BLOCKS
-        ring = struct.pack("=7I", _BLOCK_BYTES, _BLOCKS, _FRAME, frames, _RETIRE_MS, 0, 0)
+        frames = self.block_bytes // _FRAME * _BLOCKS
+        ring = struct.pack("=7I", self.block_bytes, _BLOCKS, _FRAME, frames, _RETIRE_MS, 0, 0)
         self.socket.setsockopt(_SOL_PACKET, _RX_RING, ring)
         self.filter(self.program)
-        self.memory = mmap.mmap(self.socket.fileno(), _BLOCK_BYTES * _BLOCKS, mmap.MAP_SHARED)
+        self.memory = mmap.mmap(self.socket.fileno(), self.block_bytes * _BLOCKS, mmap.MAP_SHARED)
         self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         name = socket.if_indextoname(self.interface)
         self.socket.bind((name, _ETH_P_ALL))
@@ -68,7 +70,7 @@ class Ring:
     def drain(self) -> None:
         """Write out the blocks that the kernel has handed over, and hand them back."""
         while True:
-            start = self._next * _BLOCK_BYTES
+            start = self._next * self.block_bytes
             (status,) = struct.unpack_from("=I", self.memory, start + _STATUS)
             if not status & 1:
                 return
@@ -94,7 +96,8 @@ class Ring:
 def run(config: Mapping[str, Any]) -> None:
     """Capture until SIGTERM, then write the statistics; a service.
 
-    `config`: links, a list of {namespace (descriptor), interface (index), path, program (in hexadecimal)};
+    `config`: links, a list of {namespace (descriptor), interface (index), path, program (in hexadecimal),
+    little (whether hardly anything will be kept)};
     `ready` and `statistics`, paths of the files to be written when all rings are bound and at the end;
     `control`, the path of a pipe, if filters are to change: a line has a link's index in the list and the
     program that it has from now on.
@@ -108,7 +111,9 @@ def run(config: Mapping[str, Any]) -> None:
     listed = []
     for link in config["links"]:
         with namespaces.inside(link["namespace"]):
-            ring = Ring(Path(link["path"]), link["interface"], bytes.fromhex(link["program"]))
+            block_bytes = _LITTLE_BYTES if link["little"] else _BLOCK_BYTES
+            keeps = bytes.fromhex(link["program"])
+            ring = Ring(Path(link["path"]), link["interface"], keeps, block_bytes)
         listed.append(ring)
         rings[ring.socket.fileno()] = ring
         poll.register(ring.socket.fileno(), select.EPOLLIN)

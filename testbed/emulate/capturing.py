@@ -14,7 +14,7 @@ from testbed import bpf
 from testbed.emulate.network import Network
 from testbed.emulate.processes import Processes
 from testbed.emulate.timeline import Timeline
-from testbed.job import NODES, OUT, Job, Process, Window
+from testbed.job import BGP, NODES, OUT, Job, Process, Window
 from testbed.services.records import Records
 
 SERVICE = "testbed.emulate.capture:run"
@@ -41,11 +41,13 @@ class Capturing:
         for link in self._links:
             ends = {"a": (link.a, link.a_interface), "b": (link.b, link.b_interface)}
             node, interface = ends[link.captured_at]
-            first = self._job.windows.get(link.name, (Window(),))[0]
+            windows = self._job.windows.get(link.name, (Window(),))
+            first = windows[0]
             links.append({
                 "namespace": network.namespace(node), "interface": network.index(node, interface),
                 "path": f"{OUT}/captures/{node}.{interface}.ring",
                 "program": _program(first) if first.from_ns is None else _CLOSED,
+                "little": all(window.filter == BGP for window in windows),
             })  # fmt: skip
         if self._control:
             os.mkfifo(self._control)
@@ -60,12 +62,15 @@ class Capturing:
         """Enter when every window opens and closes."""
         orders: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
         for index, link in enumerate(self._links):
-            for window in self._job.windows.get(link.name, ()):
-                if window.until_ns is not None and window.until_ns < self._job.duration_ns:
-                    orders[window.until_ns, "ended"].append((index, _CLOSED))
-                if window.from_ns is not None:
-                    orders[window.from_ns, "began"].append((index, _program(window)))
-        # Of two windows that meet, the one that ends does so first.
+            windows = self._job.windows.get(link.name, ())
+            begins = {window.from_ns for window in windows}
+            for window in windows:
+                until = window.until_ns
+                if until is not None and until < self._job.duration_ns and until not in begins:
+                    orders[until, "ended"].append((index, _CLOSED))
+                if window.from_ns is not None and window.from_ns < self._job.duration_ns:
+                    phase = "ended" if window.filter == BGP else "began"
+                    orders[window.from_ns, phase].append((index, _program(window)))
         for t_ns, phase in sorted(orders, key=lambda when: (when[0], when[1] == "began")):
             changes = orders[t_ns, phase]
             timeline.at(t_ns, partial(self._change, changes, phase, records))

@@ -42,7 +42,8 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     blueprint.expired = _named(scenario.faults, ExpiredOcaName)
     blueprint.content.update({oca: tuple(names) for oca, names in scenario.content.items()})
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
-    captures, windows = capturing(scenario, tuple(blueprint.links), partial(_addresses, blueprint))
+    links, speaking = tuple(blueprint.links), _speaking(blueprint)
+    captures, windows = capturing(scenario, links, speaking, partial(_addresses, blueprint))
     return dataclasses.replace(
         job, duration_ns=int(scenario.duration), titles=titles, sessions=sessions(scenario, blueprint),
         traffic=tuple(_traffic(each, blueprint, int(scenario.duration)) for _, each in scenario.traffic),
@@ -79,6 +80,12 @@ def _job(
         zone=topology.cdn.zone if topology.cdn else "", nodes=tuple(nodes),
         links=tuple(blueprint.links.values()), traces=collect(topology), sources=dict(sources),
     )  # fmt: skip
+
+
+def _speaking(blueprint: Blueprint) -> set[str]:
+    """The links that BGP sessions may cross: between speakers and bridges."""
+    speak = {name for name, node in blueprint.nodes.items() if node.bridge or blueprint.neighbors[name]}
+    return {name for name, link in blueprint.links.items() if {link.a, link.b} <= speak}
 
 
 def _addresses(blueprint: Blueprint, name: str) -> list[str]:
