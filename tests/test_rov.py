@@ -46,7 +46,7 @@ def test_every_hijack_was_told_and_the_cache_was_gone(result):
     assert [(fault["took_hold"], fault["healed"]) for fault in verdict["faults"]] == [(True, True)] * 4
 
 
-@pytest.mark.parametrize("prefix", ["10.3.16.0/20", "2001:db8:3::/52"])
+@pytest.mark.parametrize("prefix", ["10.3.16.0/20", "2001:db8:3:4000::/52"])
 def test_an_invalid_hijack_is_dropped_by_who_validates_and_by_nobody_else(tables, prefix):
     assert having(tables, prefix, 15) == EVERYBODY - VALIDATE
 
