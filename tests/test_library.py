@@ -1,8 +1,11 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from testbed.kernel import boot
 from testbed.venues import library
 
 
@@ -68,6 +71,35 @@ def test_other_contents_are_another_copy_and_old_ones_go(package, monkeypatch):
         made.append(library.seal(["colours"], "/place"))
     assert len(set(made)) == 4
     assert sorted(path for path in made if path.exists()) == sorted(made[-2:])
+
+
+def test_what_was_used_last_and_what_a_guest_has_open_stays(package, monkeypatch):
+    monkeypatch.setattr(library, "_KEPT", 2)
+    made = []
+    for number in range(3):
+        root = package(f"version-{number}", f"RED = {number}\n")
+        made.append(library.seal(["colours"], "/place"))
+        os.utime(made[-1], (number, number))
+        if number == 0:
+            holding = open_in_a_guest(made[0])
+    monkeypatch.setattr(sys, "path", [str(root.with_name("version-1")), *sys.path])
+    library.importlib.invalidate_caches()
+    assert library.seal(["colours"], "/place") == made[1]  # and is now the newest
+    package("version-3", "RED = 3\n")
+    made.append(library.seal(["colours"], "/place"))
+    holding.kill()
+    holding.wait()
+    assert [path.exists() for path in made] == [True, True, False, True]
+
+
+def open_in_a_guest(folder):
+    """A process that has a folder open as a guest has."""
+    holding = subprocess.Popen(
+        [*boot._holding([folder]), "sh", "-c", "echo ready; exec sleep 60"], stdout=subprocess.PIPE
+    )
+    with holding.stdout as said:
+        said.readline()
+    return holding
 
 
 def test_nothing_half_made_stays(package, monkeypatch):

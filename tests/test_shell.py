@@ -85,6 +85,22 @@ class Terminal:
 
 
 @pytest.fixture
+def terminal(folder):
+    """A function that starts the shell on a topology; what a failed test leaves running is ended."""
+    started = []
+
+    def start(topology):
+        started.append(Terminal(folder, topology))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.program.poll() is None:
+            each.program.terminate()
+            each.end()
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     if lacks := Guest().lacks():
         pytest.skip("; ".join(lack.what for lack in lacks))
@@ -113,8 +129,8 @@ def temporary(folder: Path, monkeypatch) -> Path:
     return path
 
 
-def test_a_session_at_the_prompt(folder, temporary):
-    at = Terminal(folder, "pair.yaml")
+def test_a_session_at_the_prompt(folder, terminal, temporary):
+    at = terminal("pair.yaml")
     at.until(PROMPT)
     assert {"h1", "h2", "north.a", "north.b"} <= set(at.ask("nodes").split())
     assert "north.a" in at.ask("net")
@@ -181,8 +197,8 @@ def test_commands_given_on_the_command_line(folder):
     assert "h1 h2 s1" in piped.stdout
 
 
-def test_a_shell_that_is_told_to_end_leaves_nothing(folder, temporary):
-    at = Terminal(folder, "lan.yaml")
+def test_a_shell_that_is_told_to_end_leaves_nothing(terminal, temporary):
+    at = terminal("lan.yaml")
     at.until(PROMPT)
     os.kill(at.program.pid, signal.SIGTERM)
     assert at.end() == 128 + signal.SIGTERM

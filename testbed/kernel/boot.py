@@ -102,11 +102,16 @@ def memory_folder(memory_bytes: int) -> Path | None:
 
 
 def _holding(folders: Sequence[Path]) -> list[str]:
-    """The words before a command that give it these folders as open files, from number 3 up."""
+    """The words before a command that give it these folders as open files, from number 3 up.
+
+    Each is locked for as long as any process has it open (flock(2), shared), so that others can tell.
+    """
     if not folders:
         return []
-    opened = " ".join(f'{number}<"${number - 2}"' for number in range(3, 3 + len(folders)))
-    script = f'exec {opened}; shift {len(folders)}; exec "$@"'
+    numbers = range(3, 3 + len(folders))
+    opened = " ".join(f'{number}<"${number - 2}"' for number in numbers)
+    locked = "; ".join(f"flock -s {number}" for number in numbers)
+    script = f'exec {opened}; {locked}; shift {len(folders)}; exec "$@"'
     return ["/bin/sh", "-c", script, "sh", *map(str, folders)]
 
 

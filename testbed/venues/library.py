@@ -9,8 +9,10 @@ needs, already compiled, at fixed paths. A copy is named by its contents and kep
 from __future__ import annotations
 
 import compileall
+import fcntl
 import hashlib
 import importlib.util
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,7 @@ from py_compile import PycInvalidationMode
 from testbed.kernel import build
 
 THEIRS = ("dns", "pycurl", "pyroute2")
-_KEPT = 8  # copies of each kind; an older one may still be in use by a run that has just begun
+_KEPT = 8  # copies of each kind, those used last; more are kept only while guests run that have them open
 _SUFFIXES = (".py", ".so")
 
 
@@ -35,7 +37,9 @@ def seal(names: Sequence[str], place: str) -> Path:
         content = path.read_bytes()
         digest.update(f"{relative} {len(content)}\n".encode() + content)
     sealed = _cache() / f"{names[0]}-{digest.hexdigest()[:16]}"
-    if not sealed.exists():
+    if sealed.exists():
+        os.utime(sealed)
+    else:
         _make(sealed, files, place)
         _prune(names[0])
     return sealed
@@ -88,4 +92,17 @@ def _make(sealed: Path, files: list[tuple[str, Path]], place: str) -> None:
 def _prune(kind: str) -> None:
     copies = sorted(_cache().glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in copies[_KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if not _open_in_a_guest(old):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _open_in_a_guest(copy: Path) -> bool:
+    """Whether somebody holds a lock on the folder, as `testbed.kernel.boot` does for a guest."""
+    folder = os.open(copy, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+    return False
