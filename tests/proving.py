@@ -19,7 +19,6 @@ from testbed import traces
 from testbed.job import Loss, Shape
 from testbed.measure.pcap import Pcap
 from testbed.measure.points import file_of, points
-from testbed.measure.ring import gather
 
 FRAME = 1514
 TRACE = Path(__file__).parents[2] / "shared" / "data" / "traces" / "ATT-LTE-driving-2016.down"
@@ -367,8 +366,7 @@ def _frames(tables, link):
     for records in Pcap(file_of(tables.run, point)):
         whole = records.wire == size
         assert (records.captured[whole] == size).all()
-        taken = gather(records.buffer, records.offsets[whole], np.dtype(f"V{size}"))
-        found.append(np.frombuffer(taken.tobytes(), np.uint8).reshape(-1, size))
+        found.append(records.buffer[records.offsets[whole][:, None] + np.arange(size)])
     return np.concatenate(found)
 
 

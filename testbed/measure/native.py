@@ -1,8 +1,8 @@
 """What is done for every packet is C, compiled once a machine and kept in the user's cache.
 
-scan.c finds the packets in a capture file, parse.c reads them, follow.c follows their connections,
-cross.c joins what several capture points saw, columns.c makes columns of rows. They are called on
-numpy arrays and hold no lock of Python's, so two captures can be read at a time.
+ring.c makes a capture file of what the kernel left, scan.c finds the packets in one, parse.c reads them,
+follow.c follows their connections, cross.c joins what several capture points saw, columns.c makes columns
+of rows. They are called on numpy arrays and hold no lock of Python's, so two captures can be read at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 SOURCES = tuple(
     Path(__file__).parent / "c" / name
-    for name in ("packets.h", "scan.c", "parse.c", "follow.c", "cross.c", "columns.c")
+    for name in ("packets.h", "ring.c", "scan.c", "parse.c", "follow.c", "cross.c", "columns.c")
 )
 # Numbers in captures may be anything: -fwrapv, for what is computed of them may overflow.
 COMPILE = ("gcc", "-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC", "-fvisibility=hidden")
@@ -77,6 +77,7 @@ _SIZES = {
 # Function: what it returns, and what it takes.
 _COUNT = POINTER(c_uint64)
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "unring": (c_int64, [c_char_p, c_uint64, c_uint32, c_void_p, _COUNT]),
     "scan_new": (c_void_p, []),
     "scan_free": (None, [c_void_p]),
     "scan_state": (c_int32, [c_void_p]),
