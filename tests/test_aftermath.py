@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import struct
 
+import captures
 import made
 import pytest
 from typer.testing import CliRunner
@@ -42,11 +44,11 @@ def flow(number=1, link=LINK, start_s=0, end_s=30, **given):
 def told(tmp_path):
     """Makes a run of such rows, and tells the steps of one stage as (seconds after, where, what, packets)."""
 
-    def told(stage=None, faults=None, **rows):
-        planned = made.job(faults=faults or made.job().faults)
+    def told(stage=None, faults=None, addresses=None, **rows):
+        planned, known = made.job(faults=faults or made.job().faults), ADDRESSES | (addresses or {})
         nodes = [
             dataclasses.replace(
-                node, address=ADDRESSES.get(node.name, node.address), forwards=node.role == "router"
+                node, address=known.get(node.name, node.address), forwards=node.role == "router"
             )
             for node in planned.nodes
         ]
@@ -93,12 +95,42 @@ def test_a_link_that_carries_on_is_not_silent(told):
     assert told("carrier", (struck_link(),), packets=[packet(t) for t in (1, 9, 15, 25)]) == []
 
 
-def test_bfd_that_stops_is_told_with_its_last_packet(told):
-    heard = {"proto": "udp", "dport": 3784, "sport": 49152, "flow_id": None, "tcp_len": None}
-    both = [packet(n / 10, **heard) for n in range(100, 0, -1)][::-1]
-    other = [packet(n / 10, link="oca-x1--north.core", node="oca-x1", src=OTHER, **heard) for n in range(300)]
-    assert told("bfd", packets=both + other) == [
-        (0, LINK, "BFD of oca-n1 falls silent; detection takes 300 ms", "oca-n1.eth0#100")
+def control(t_s, state=3, code=0, link=LINK, node="oca-n1", src=OCA, dst=HOME, multiplier=5):
+    """A row of a BFD packet, and its frame: at least 100 ms between packets, either way."""
+    words = {0: "bfd-admin-down", 1: "bfd-down", 2: "bfd-init", 3: "bfd-up"}
+    said = struct.pack(">BBBBIIIII", 1 << 5 | code, state << 6, multiplier, 24, 1, 2, 100_000, 80_000, 0)
+    row = packet(
+        t_s, link, node, src=src, dst=dst, proto="udp", sport=49152, dport=3784, flow_id=None, tcp_len=None,
+        starts_with=words[state],
+    )  # fmt: skip
+    return row, captures.ethernet(
+        captures.ipv4(captures.udp(49152, 3784, said), src, dst, 17), captures.mac(1), captures.mac(2)
+    )
+
+
+def test_bfd_falls_silent_says_down_and_comes_up_again(told, tmp_path):
+    ours = [control(n / 10, dst=OTHER) for n in range(101)]
+    ours += [control(16 + n / 10, 1, dst=OTHER) for n in range(3)]
+    ours += [control(16.5 + n / 10, dst=OTHER) for n in range(200)]
+    theirs = [control(n / 10 + 0.01, src=OTHER, dst=OCA) for n in range(105)]
+    theirs += [control(10.6 + n / 10, 1, 1, src=OTHER, dst=OCA) for n in range(60)]
+    theirs += [control(16.6 + n / 10, src=OTHER, dst=OCA) for n in range(200)]
+    lossy = [
+        control(n / 10, link="oca-x1--north.core", node="oca-x1") for n in range(300) if n not in (120, 121)
+    ]
+    everything = sorted(ours + theirs, key=lambda each: each[0]["t_ns"]) + lossy
+    for node in ("oca-n1", "oca-x1"):
+        frames = [
+            (captures.EPOCH_NS + row["t_ns"], frame) for row, frame in everything if row["node"] == node
+        ]
+        captures.write_pcap(tmp_path / "run" / "captures" / f"{node}.eth0.pcap", frames)
+    packets = [row for row, _ in everything]
+    assert told("bfd", packets=packets) == [
+        (0, LINK, "BFD of oca-n1 falls silent; oca-x1 detects that in 500 ms", "oca-n1.eth0#201"),
+        (0.6, LINK, "BFD of oca-x1 tells oca-n1 that it is down: detection time expired", "oca-n1.eth0#207"),
+        (6, LINK, "BFD of oca-n1 tells oca-x1 that it is down", "oca-n1.eth0#261"),
+        (6.5, LINK, "BFD of oca-n1 is up again with oca-x1", "oca-n1.eth0#269"),
+        (6.6, LINK, "BFD of oca-x1 is up again with oca-n1", "oca-n1.eth0#272"),
     ]
 
 
@@ -210,6 +242,18 @@ def test_tcp_closes_resets_sends_again_and_backs_off(told):
     ]  # fmt: skip
 
 
+def test_tcp_that_is_acknowledged_again(told):
+    back = {"src": HOME, "dst": OCA, "direction": "in", "tcp_len": 0, "tcp_seq": 1}
+    edge = 2**32 - 50
+    packets = [
+        packet(9.9, tcp_seq=edge), packet(10.2, tcp_seq=edge, retransmission=True),
+        packet(10.3, **back, tcp_ack=edge), packet(10.7, **back, tcp_ack=50), packet(11, **back, tcp_ack=900),
+    ]  # fmt: skip
+    assert told("tcp", packets=packets, flows=[flow()])[1:] == [
+        (0.7, "oca-n1", "is acknowledged again on a connection; the longest wait 0.5 s", "oca-n1.eth0#4")
+    ]
+
+
 def test_requests_fail_and_bytes_come_again(told):
     def asked(t_s, oca, error="", took_s=0.1):
         return {
@@ -241,17 +285,21 @@ def test_viewers_fail_over_stall_and_give_up(told):
         made.moment(20, "s0001", "end", 400, 0, outcome="completed"),
         made.moment(21, "s0002", "end", 400, 0, outcome="error"),
     ]  # fmt: skip
-    assert told("player", playback=playback) == [
-        (1, "north.homes.2", "s0002: the picture stands still", ""),
-        (1.5, "north.homes.2", "s0002: plays on", ""),
+    there = {"link": "north.homes.1--north.core", "node": "north.homes.1"}
+    packets = [
+        packet(10.5, dst="10.0.0.14", **there),
+        packet(11.95, src=HOME, dst=OTHER, **there), packet(11.99, src=OTHER, **there),
+    ]  # fmt: skip
+    second = {"north.homes.2": "10.0.0.14"}
+    assert told("player", playback=playback, packets=packets, addresses=second) == [
+        (1, "north.homes.2", "s0002: the picture stands still", "north.homes.1.eth0#1"),
+        (1.5, "north.homes.2", "s0002: plays on", "north.homes.1.eth0#1"),
         (
-            2,
-            "north.homes.1",
-            "s0001 and 1 more: fails over from oca-n1 to oca-x1; the slowest took 340 ms",
-            "",
+            2, "north.homes.1", "s0001 and 1 more: fails over from oca-n1 to oca-x1; the slowest took 340 ms",
+            "north.homes.1.eth0#2",
         ),
-        (11, "north.homes.2", "s0002: gives up", ""),
-    ]
+        (11, "north.homes.2", "s0002: gives up", "north.homes.1.eth0#1"),
+    ]  # fmt: skip
 
 
 def test_what_comes_after_the_next_fault_is_told_there(told, tmp_path):

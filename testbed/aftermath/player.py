@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from testbed.aftermath import Stage, Step, Struck
+from testbed.aftermath import Sight, Stage, Step, Struck
 
 _SEEN = """
     select event, detail, t_ns, session_id from playback
@@ -42,6 +42,18 @@ class Player(Stage):
             took = f"; the slowest took {slowest / 1e6:.0f} ms" if slowest else ""
             last_ns = events[-1][0]
             yield Step(
-                self.kind, t_ns, clients.get(session, session), f"{session}{more}: {words}{took}", (),
-                len(events), last_ns if last_ns > t_ns else None,
+                self.kind, t_ns, clients.get(session, session), f"{session}{more}: {words}{took}",
+                _shown(struck, clients.get(session, ""), t_ns, told), len(events),
+                last_ns if last_ns > t_ns else None,
             )  # fmt: skip
+
+
+def _shown(struck: Struck, client: str, t_ns: int, told: dict[str, Any]) -> tuple[Sight, ...]:
+    """Of a failover the first packet to the new server; else the last one that brought the client bytes."""
+    here = [address for address, node in struck.names.items() if node == client]
+    if "to" in told:
+        there = [address for address, node in struck.names.items() if node == told["to"]]
+        where = "list_contains(?, src) and list_contains(?, dst) and tcp_len > 0 and t_ns between ? and ?"
+        return struck.sights(where, here, there, t_ns - int(told.get("took_ns", 0)), t_ns)
+    where = "list_contains(?, dst) and sport = 443 and tcp_len > 0 and t_ns <= ?"
+    return struck.sights(where, here, t_ns, last=True)

@@ -38,10 +38,26 @@ _TIMEOUTS = """
         arg_max(sent_ns, times), arg_max(flow_id, times)
     from tries where sent_ns[2] >= $1 group by sender order by 2, sender
 """
+# The first acknowledgement, at the same capture point, of what was sent again first; sequence numbers wrap.
+_RECOVERED = """
+    with {packets}, again as (
+        select sender, flow_id, node, interface, src, min(t_ns) as since_ns, arg_min(tcp_seq, t_ns) as seq
+        from sent where t_ns >= $1 and retransmission group by all
+    ), acknowledged as (
+        select again.sender, flow_id, since_ns, min(t_ns) as at_ns
+        from again join sent using (flow_id, node, interface)
+        where sent.src <> again.src and t_ns > since_ns and tcp_flags & 4 = 0 and tcp_flags & 16 > 0
+            and (tcp_ack::bigint - seq + 4294967296) % 4294967296 between 1 and 2147483647
+        group by again.sender, flow_id, node, interface, since_ns
+    ), first as (
+        select sender, flow_id, min(at_ns) as at_ns, min(since_ns) as since_ns from acknowledged group by all
+    ) select sender, min(at_ns), max(at_ns), count(*), arg_min(flow_id, at_ns), max(at_ns - since_ns)
+    from first group by sender order by 2, sender
+"""
 
 
 class Tcp(Stage):
-    """The first reset, the first segment sent again, and the first timer that backed off."""
+    """The first reset, segment sent again, timer that backed off, and its acknowledgement after that."""
 
     kind = "tcp"
 
@@ -62,6 +78,13 @@ class Tcp(Stage):
             gaps = " ".join(f"{(b - a) / 1e9:.3g}" for a, b in pairwise(sent_ns))
             what = f"backs off on {_connections(flows)}: one segment sent {times} times, {gaps} s apart"
             sight = struck.sights("t_ns = ? and flow_id = ?", sent_ns[1], flow)
+            yield self._step(sender, what, sight, first_ns, last_ns, flows)
+
+        for sender, first_ns, last_ns, flows, flow, longest_ns in self._asked(struck, _RECOVERED):
+            what = (
+                f"is acknowledged again on {_connections(flows)}; the longest wait {longest_ns / 1e9:.3g} s"
+            )
+            sight = struck.sights("t_ns = ? and flow_id = ?", first_ns, flow)
             yield self._step(sender, what, sight, first_ns, last_ns, flows)
 
     def _asked(self, struck: Struck, query: str, *more: object) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import dns.exception
@@ -30,6 +31,7 @@ def queries(
     for point, packets in captures:
         about = (packets.proto == UDP) & ((packets.sport == PORT) | (packets.dport == PORT))
         opened: dict[tuple[int, int, int, int], list[dict[str, Any]]] = {}
+        waiting: dict[tuple[int, int, int, int], deque[dict[str, Any]]] = {}
         near: dict[tuple[int, int, int, int], bool] = {}
         for index in np.flatnonzero(about & packets.has_ports).tolist():
             message = _message(packets.payloads.get(index, b""))
@@ -41,27 +43,29 @@ def queries(
                 asker = addresses.texts[src]
                 key = (src, dst, int(packets.sport[index]), message.id)
                 near[key] = nodes.get(asker) == sender
-                opened.setdefault(key, []).append(
-                    {
-                        "t_ns": t_ns,
-                        "node": nodes.get(asker, asker),
-                        "server": nodes.get(addresses.texts[dst], addresses.texts[dst]),
-                        "qname": message.question[0].name.to_text(omit_final_dot=True).lower(),
-                        "qtype": dns.rdatatype.to_text(message.question[0].rdtype),
-                    }
-                )
+                query: dict[str, Any] = {
+                    "t_ns": t_ns,
+                    "node": nodes.get(asker, asker),
+                    "server": nodes.get(addresses.texts[dst], addresses.texts[dst]),
+                    "qname": message.question[0].name.to_text(omit_final_dot=True).lower(),
+                    "qtype": dns.rdatatype.to_text(message.question[0].rdtype),
+                }
+                opened.setdefault(key, []).append(query)
+                waiting.setdefault(key, deque()).append(query)
             else:
                 key = (dst, src, int(packets.dport[index]), message.id)
-                for query in opened.get(key, ()):
-                    if "rcode" not in query and t_ns - query["t_ns"] <= UNANSWERED_NS:
-                        query["latency_ns"] = t_ns - query["t_ns"]
-                        query["rcode"] = dns.rcode.to_text(message.rcode())
-                        query["answers"] = [
-                            f"{dns.rdatatype.to_text(record_set.rdtype)} {record.to_text()}"
-                            for record_set in message.answer
-                            for record in record_set
-                        ]
-                        break
+                first = waiting.get(key, deque())
+                while first and t_ns - first[0]["t_ns"] > UNANSWERED_NS:
+                    first.popleft()
+                if first:
+                    query = first.popleft()
+                    query["latency_ns"] = t_ns - query["t_ns"]
+                    query["rcode"] = dns.rcode.to_text(message.rcode())
+                    query["answers"] = [
+                        f"{dns.rdatatype.to_text(record_set.rdtype)} {record.to_text()}"
+                        for record_set in message.answer
+                        for record in record_set
+                    ]
         for key, rows in opened.items():
             if key not in found or (near[key] and not found[key][0]):
                 found[key] = (near[key], rows)

@@ -33,7 +33,7 @@ STARTS = (
     "", "dns-query", "dns-response", "bgp-open", "bgp-update", "bgp-notification", "bgp-keepalive",
     "bgp-route-refresh", "tls-client-hello", "tls-server-hello", "tls-handshake", "tls-change-cipher-spec",
     "tls-alert", "tls-data", "quic-initial", "quic-0rtt", "quic-handshake", "quic-retry",
-    "quic-version-negotiation", "quic-short",
+    "quic-version-negotiation", "quic-short", "bfd-admin-down", "bfd-down", "bfd-init", "bfd-up",
 )  # fmt: skip
 
 # What a segment was in Wireshark's words, by the bit of `analysis` (c/follow.c).

@@ -40,8 +40,7 @@ def save(folder: Path, name: str, parts: Iterable[pa.Table], schema: pa.Schema |
     with pq.ParquetWriter(
         part,
         schema,
-        compression="zstd",
-        compression_level=1,
+        compression="lz4",
         use_dictionary=[each.name for each in schema if each.name not in (*rising, *_VARIED, *_NARROW)],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
         write_statistics=[each.name for each in schema if each.name in _SOUGHT],

@@ -61,6 +61,16 @@ class Records:
         return self.table["unix_ns"]
 
 
+def frame(path: Path, number: int) -> bytes:
+    """What was captured of a packet of a file, by its number from 1; IndexError if there is none."""
+    for records in Pcap(path):
+        if number <= len(records):
+            begin = records.offsets[number - 1]
+            return records.buffer[begin : begin + records.captured[number - 1]].tobytes()
+        number -= len(records)
+    raise IndexError(f"{path} has no packet of that number")
+
+
 class Pcap:
     """A capture file, iterated over in chunks.
 

@@ -6,14 +6,15 @@
  */
 #include "packets.h"
 
-enum { DNS_PORT = 53, BGP_PORT = 179 };
+enum { DNS_PORT = 53, BGP_PORT = 179, BFD_PORT = 3784, BFD_MULTIHOP_PORT = 4784 };
 enum { FRAGMENT_HEADER = 44, AUTHENTICATION = 51 };
 enum { V4 = 4, V6 = 6 };
 /* What a payload starts with; the names are in packets.py. */
 enum {
 	NOTHING, DNS_QUERY, DNS_RESPONSE, BGP_OPEN, BGP_UPDATE, BGP_NOTIFICATION, BGP_KEEPALIVE, BGP_REFRESH,
 	TLS_CLIENT_HELLO, TLS_SERVER_HELLO, TLS_HANDSHAKE, TLS_CHANGE_CIPHER, TLS_ALERT, TLS_DATA,
-	QUIC_INITIAL, QUIC_0RTT, QUIC_HANDSHAKE, QUIC_RETRY, QUIC_NEGOTIATION, QUIC_SHORT
+	QUIC_INITIAL, QUIC_0RTT, QUIC_HANDSHAKE, QUIC_RETRY, QUIC_NEGOTIATION, QUIC_SHORT,
+	BFD_ADMIN_DOWN, BFD_DOWN, BFD_INIT, BFD_UP
 };
 
 typedef struct {
@@ -226,11 +227,13 @@ static uint8_t tcp_payload(const Row *row, const uint8_t *from, const uint8_t *t
 	return to - from >= 6 && from[5] == 2 ? TLS_SERVER_HELLO : TLS_HANDSHAKE;
 }
 
-/* RFC 9000, section 17; RFC 9369 shifts the types of version 2 by one. */
+/* QUIC by RFC 9000, section 17; RFC 9369 shifts the types of version 2 by one. BFD by RFC 5880, section 4.1. */
 static uint8_t udp_payload(const Row *row, const uint8_t *from, const uint8_t *to)
 {
 	if ((row->sport == DNS_PORT || row->dport == DNS_PORT) && to - from >= 12)
 		return dns(from);
+	if ((row->dport == BFD_PORT || row->dport == BFD_MULTIHOP_PORT) && to - from >= 24 && from[0] >> 5 == 1)
+		return (uint8_t)(BFD_ADMIN_DOWN + (from[1] >> 6));
 	if ((row->sport != 443 && row->dport != 443) || to - from < 1)
 		return NOTHING;
 	if (!(from[0] & 0x80))
