@@ -247,7 +247,21 @@ class Fault:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-BGP = "tcp port 179"  # the filter of windows in which nothing else of a link is captured
+PROBED_PORT = 9  # probes go to it, and from it: discard (RFC 863)
+PROBES_APART = 256  # so many probes of a flow have lengths of their own
+
+# What is captured whatever else is, wherever BGP may be spoken; the filter of windows with nothing else.
+ALWAYS = f"tcp port 179 or udp dst port {PROBED_PORT}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A flow of small UDP packets from a node to an address in a prefix, one way."""
+
+    node: str
+    source: str  # its address
+    prefix: str
+    address: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +300,8 @@ class Job:
     checks: tuple[dict[str, Any], ...] = ()
     captures: tuple[str, ...] = ()  # names of the links captured
     windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # by link, rising; none: all of it
+    probes: tuple[Probe, ...] = ()
+    probe_every_ns: int = 0
     routing: dict[str, Routing] = field(default_factory=dict)  # of the routers that a fault tells anew
     sample_ns: int = 1_000_000_000  # how often the queues' counters are read
     settle_ns: int = 5_000_000_000  # routes must stand still for so long before the scenario starts

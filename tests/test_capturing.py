@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from testbed import model
-from testbed.job import BGP, Job, Window
+from testbed.job import ALWAYS, Job, Window
 from testbed.measure.coverage import covered
 from testbed.measure.points import points
 from testbed.model import captures
@@ -51,7 +51,9 @@ def test_all_is_every_link_that_no_other_entry_names(planned):
     assert set(job.captures) == {link.name for link in job.links}
     assert list(job.windows) == ["north.core--ix"]
     [window] = job.windows["north.core--ix"]
-    assert bytes.fromhex(window.program) == Snap.read({BGP: "whole", "tcp port 443": "whole"}).program("")
+    assert bytes.fromhex(window.program) == Snap.read(
+        {"tcp port 179": "whole", "tcp port 443": "whole"}
+    ).program("")
     assert Job.loads(job.dumps()) == job
 
 
@@ -59,15 +61,15 @@ def test_windows_of_one_link_are_in_order_whatever_their_order_in_the_file(plann
     job = planned("[{links: [north.core--ix], from: 30s, filter: icmp}, {links: [ix--north.core], to: 5s}]")
     early, between, late = job.windows["north.core--ix"]
     assert early == Window(until_ns=5 * S)
-    assert (between.from_ns, between.until_ns, between.filter) == (5 * S, 30 * S, BGP)
-    assert (late.from_ns, late.until_ns, late.filter) == (30 * S, None, f"(icmp) or {BGP}")
+    assert (between.from_ns, between.until_ns, between.filter) == (5 * S, 30 * S, ALWAYS)
+    assert (late.from_ns, late.until_ns, late.filter) == (30 * S, None, f"(icmp) or {ALWAYS}")
     assert bytes.fromhex(late.program) == Snap.read("headers").program(late.filter)
 
 
 @pytest.mark.parametrize("captures", ["[]", "[north.homes.1--north.edge]"])
 def test_bgp_is_captured_wherever_it_is_spoken_and_nothing_else_of_those_links(planned, captures):
     job = planned(captures)
-    alone = {link for link, windows in job.windows.items() if [each.filter for each in windows] == [BGP]}
+    alone = {link for link, windows in job.windows.items() if [each.filter for each in windows] == [ALWAYS]}
     assert {"north.core--ix", "oca-n1--north.core", "ix.rs--ix", "north.core--north.edge"} <= alone
     assert not {"north.homes.2--north.edge", "origin--cdn.pop"} & {*job.captures}
     assert alone == {*job.captures} - {"north.homes.1--north.edge"}
@@ -75,7 +77,7 @@ def test_bgp_is_captured_wherever_it_is_spoken_and_nothing_else_of_those_links(p
 
 def test_a_snap_leaves_bgp_whole(planned):
     [window] = planned("[{links: [north.core--ix], snap: 64B}]").windows["north.core--ix"]
-    assert bytes.fromhex(window.program) == Snap(64, ((BGP, "whole"),)).program("")
+    assert bytes.fromhex(window.program) == Snap(64, (("tcp port 179", "whole"),)).program("")
 
 
 def test_filters_name_nodes_and_mean_all_of_their_addresses(planned):
@@ -83,15 +85,14 @@ def test_filters_name_nodes_and_mean_all_of_their_addresses(planned):
         '[{filter: "src host oca-s1 and tcp port 443", snap: {"host north.core": whole, udp: 80B}}]'
     )
     window = job.windows["north.core--ix"][0]
-    assert window.filter == f"(src host oca-s1 and tcp port 443) or {BGP}"
+    assert window.filter == f"(src host oca-s1 and tcp port 443) or {ALWAYS}"
     oca, core = job.node("oca-s1"), job.node("north.core")
     assert (len(oca.interfaces), len(core.interfaces)) == (1, 5)
     own = {oca.address, oca.address6, *(address.split("/")[0] for address in oca.loopbacks)}
     spelt = captures.addressed(window.filter, lambda name: captures_of(job, name))
     assert own <= set(spelt.replace("(", " ").replace(")", " ").split())
-    snap = Snap.read(
-        {BGP: "whole", f"host ({' or '.join(captures_of(job, 'north.core'))})": "whole", "udp": "80B"}
-    )
+    core = f"host ({' or '.join(captures_of(job, 'north.core'))})"
+    snap = Snap.read({"tcp port 179": "whole", core: "whole", "udp": "80B"})
     assert bytes.fromhex(window.program) == snap.program(spelt)
 
 
@@ -117,10 +118,10 @@ def test_only_what_stands_for_a_host_is_a_node(text, named):
 
 def test_a_ring_is_open_around_each_fault_and_once_where_they_meet(planned):
     job = planned("[{links: [north.core--ix], ring: 12s around faults}]")
-    times = [(each.from_ns, each.until_ns) for each in job.windows["north.core--ix"] if each.filter != BGP]
+    times = [(each.from_ns, each.until_ns) for each in job.windows["north.core--ix"] if each.filter != ALWAYS]
     assert times == [(0, 67 * S)]
     job = planned("[{links: [north.core--ix], ring: 3s around faults}]")
-    times = [(each.from_ns, each.until_ns) for each in job.windows["north.core--ix"] if each.filter != BGP]
+    times = [(each.from_ns, each.until_ns) for each in job.windows["north.core--ix"] if each.filter != ALWAYS]
     assert times == [(7 * S, 30 * S), (47 * S, 58 * S)]
 
 

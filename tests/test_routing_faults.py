@@ -78,6 +78,34 @@ def test_after_it_a_loop_lasts_as_long_as_the_news_is_under_way(tables):
     assert healed["paths"] == 2  # explored before it was given up
 
 
+def test_probes_see_what_the_forwarding_tables_say(tables):
+    """A probe each 10 ms from every network: what it meets is there within one, and what is under way."""
+    every, slack = 10 * MS, 10 * MS + 4 * DELAY_NS
+    rows = tables.sql(
+        "select fault, phase, prefix, lost_ns, loop_ns, diverted_ns, probes_lost_ns, probes_loop_ns,"
+        " probes_diverted_ns, last_route_ns, probes_settled_ns from convergence"
+        " where prefix in (?, ?) order by fault, phase", OWN, INSIDE,
+    )  # fmt: skip
+    assert len(rows) == 16
+    for _, _, _, lost, loop, diverted, *probed, last_route, settled in rows:
+        for told, seen in zip((lost, loop, diverted), probed, strict=True):
+            assert seen == pytest.approx(told, abs=slack)
+            assert told <= every or seen > 0
+        if last_route is not None:
+            assert settled <= last_route + slack
+    assert max(row[7] for row in rows) > 0  # the loop was met by packets
+
+
+def test_a_probe_goes_its_way_link_by_link(tables):
+    (way,) = tables.sql(
+        "select ended, links, took_ns, loop from probes where node = 'q.r' and prefix = ? and t_ns = ?",
+        OWN, S,
+    )  # fmt: skip
+    assert way[:2] == ("a.r", ["p.r--q.r", "a.r--p.r"])
+    assert way[2] == pytest.approx(2 * DELAY_NS, abs=MS)
+    assert not way[3]
+
+
 def test_a_session_that_is_shut_says_so_and_the_network_behind_it_is_lost(tables):
     reasons = tables.sql(
         "select distinct reason from bgp where kind = 'notification' and t_ns between ? and ?", 14 * S, 17 * S

@@ -14,7 +14,7 @@ from testbed import bpf
 from testbed.emulate.network import Network
 from testbed.emulate.processes import Processes
 from testbed.emulate.timeline import Timeline
-from testbed.job import BGP, NODES, OUT, Job, Process, Window
+from testbed.job import ALWAYS, NODES, OUT, Job, Process, Window
 from testbed.services.records import Records
 
 SERVICE = "testbed.emulate.capture:run"
@@ -47,7 +47,7 @@ class Capturing:
                 "namespace": network.namespace(node), "interface": network.index(node, interface),
                 "path": f"{OUT}/captures/{node}.{interface}.ring",
                 "program": _program(first) if first.from_ns is None else _CLOSED,
-                "little": all(window.filter == BGP for window in windows),
+                "little": all(window.filter == ALWAYS for window in windows),
             })  # fmt: skip
         if self._control:
             os.mkfifo(self._control)
@@ -69,7 +69,7 @@ class Capturing:
                 if until is not None and until < self._job.duration_ns and until not in begins:
                     orders[until, "ended"].append((index, _CLOSED))
                 if window.from_ns is not None and window.from_ns < self._job.duration_ns:
-                    phase = "ended" if window.filter == BGP else "began"
+                    phase = "ended" if window.filter == ALWAYS else "began"
                     orders[window.from_ns, phase].append((index, _program(window)))
         for t_ns, phase in sorted(orders, key=lambda when: (when[0], when[1] == "began")):
             changes = orders[t_ns, phase]

@@ -22,6 +22,7 @@ from testbed.job import CONTENT, NODES, OUT, SECRETS, Job, Process
 from testbed.services.records import Records
 
 PLAYERS, BACKGROUND = "testbed.services.player:run", "testbed.emulate.background:run"
+PROBES = "testbed.services.probes:run"
 S = 1_000_000_000
 _ALIGN_NS = 5 * S
 # Viewers to a process: the kernel of the guest maps every page of a process by itself, and the host lets a
@@ -37,7 +38,7 @@ def run(job: Job) -> None:
     # libcurl looks when it is loaded; Wireshark decrypts what players and agents say with it.
     os.environ["SSLKEYLOGFILE"] = f"{OUT}/{SECRETS}"
     kinds = [each.source for each in job.faults] + [each.source for each in job.traffic]
-    network, capture, settled_ns = bring_up(job, out, PLAYERS, BACKGROUND, *kinds)
+    network, capture, settled_ns = bring_up(job, out, PLAYERS, BACKGROUND, PROBES, *kinds)
     processes = network.processes
     start = -(-time.time_ns() // S) * S  # the next whole second
     network.start_traces(start)
@@ -45,6 +46,7 @@ def run(job: Job) -> None:
     _note(records, "run", job.scenario, "began")
     _start_players(job, network, processes, start)
     _start_traffic(job, network, processes, start)
+    _start_probes(job, network, processes, start)
     timeline = Timeline(start)
     capture.put_on(timeline, records)
     Faults(network, records).put_on(timeline)
@@ -54,8 +56,8 @@ def run(job: Job) -> None:
     end = time.time_ns()
     for name in _players(job):
         processes.await_end("", name)
-    if job.traffic:
-        processes.await_end("", "traffic")
+    for name in [*(["traffic"] if job.traffic else []), *(["probes"] if job.probes else [])]:
+        processes.await_end("", name)
     processes.stop_all()
     (out / "guest.json").write_text(json.dumps({
         "finished": True, "t0_unix_ns": start, "end_unix_ns": end, "settled_ns": settled_ns,
@@ -222,3 +224,15 @@ def _start_traffic(job: Job, network: Network, processes: Processes, start_unix_
         "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns, "traffic": traffic,
     }  # fmt: skip
     processes.start_shared(Process(name="traffic", service=BACKGROUND, config=config))
+
+
+def _start_probes(job: Job, network: Network, processes: Processes, start_unix_ns: int) -> None:
+    """One process sends all probes."""
+    if not job.probes:
+        return
+    probes = [(network.namespace(each.node), each.source, each.address) for each in job.probes]
+    config = {
+        "t0_unix_ns": start_unix_ns, "duration_ns": job.duration_ns, "every_ns": job.probe_every_ns,
+        "probes": probes,
+    }  # fmt: skip
+    processes.start_shared(Process(name="probes", service=PROBES, config=config))

@@ -2,7 +2,8 @@
 
 The control plane is read off the BGP messages, the data plane off the forwarding tables: at every change of
 one, a packet to the prefix is followed from every router. It is where it should be if it ends where one
-ended just before the fault struck; else it is lost, goes in a loop, or is diverted to another place.
+ended just before the fault struck; else it is lost, goes in a loop, or is diverted to another place. The same
+is asked of the probes that were sent meanwhile, if the scenario has any.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from testbed.measure.forwarding import Address, Ends, Forwarding, Network
 
@@ -28,6 +29,19 @@ _SAID = """
     select prefix, node, t_ns, kind, as_path from bgp
     where kind in ('announce', 'withdraw') and t_ns >= ? and t_ns < ?
 """
+
+
+_PROBES = "select prefix, node, t_ns, ended, coalesce(took_ns, 0), links, loop from probes order by t_ns"
+
+
+class _Probe(NamedTuple):
+    """A row of the table `probes`."""
+
+    t_ns: int
+    ended: str
+    took_ns: int
+    links: list[str]
+    loop: bool
 
 
 @dataclass
@@ -53,6 +67,7 @@ class _Told:
 def convergence(tables: Tables) -> Iterator[Row]:
     """A row for each fault, phase (struck, healed) and prefix that anything was said of or done about."""
     forwarding, walks = Forwarding(tables), _Walks(tables)
+    probed = _Probed(tables, walks)
     for fault, phase, before_ns, since_ns, until_ns in _phases(tables):
         told: dict[str, _Told] = defaultdict(_Told)
         for prefix, node, t_ns, kind, as_path in tables.sql(_SAID, since_ns, until_ns):
@@ -67,13 +82,15 @@ def convergence(tables: Tables) -> Iterator[Row]:
             route = after or before
             assert route is not None
             changed[str(route.prefix)].append(t_ns)
-        for prefix in sorted({*told, *changed}, key=lambda text: (":" in text, ip_network(text))):
+        probes = {probe.prefix for probe in tables.job.probes}
+        for prefix in sorted({*told, *changed, *probes}, key=lambda text: (":" in text, ip_network(text))):
             times = changed.get(prefix, [])
             yield {
                 "fault": fault, "phase": phase, "t_ns": since_ns, "prefix": prefix,
                 **told[prefix].row(since_ns),
                 "routes": len(times), "last_route_ns": max(times) - since_ns if times else None,
                 **walks.wrong(ip_network(prefix), before_ns, since_ns, until_ns),
+                **probed.wrong(prefix, before_ns, since_ns, until_ns),
             }  # fmt: skip
 
 
@@ -119,6 +136,10 @@ class _Walks:
             f"{what}_routers": len(each) for what, each in wrong.items()
         }
 
+    def accepts(self, node: str, to: str, prefix: str, at_ns: int) -> bool:
+        """Whether a packet ends at a node as it should, rather than being dropped there or on the way on."""
+        return self._step(node, ip_address(to), ip_network(prefix), at_ns) == node
+
     def _ended(self, to: Address, prefix: Network, at_ns: int) -> dict[str, str]:
         """Where a packet from each router ends: a node, one that drops it, or LOST or LOOP."""
         found: dict[str, str] = {}
@@ -149,3 +170,41 @@ class _Walks:
         if met is None:
             return LOST if route.via[0] else node
         return met[0]
+
+
+class _Probed:
+    """Where the probes of a run ended, by prefix and sender, in the order in which they were sent."""
+
+    def __init__(self, tables: Tables, walks: _Walks) -> None:
+        self._walks, self._every_ns = walks, tables.job.probe_every_ns
+        self._addresses = {probe.prefix: probe.address for probe in tables.job.probes}
+        self._flows: dict[str, dict[str, list[_Probe]]] = defaultdict(lambda: defaultdict(list))
+        if tables.job.probes:
+            for prefix, node, *rest in tables.sql(_PROBES):
+                self._flows[prefix][node].append(_Probe(*rest))
+
+    def wrong(self, prefix: str, before_ns: int, since_ns: int, until_ns: int) -> Row:
+        """For how long probes went wrong, and until when their way changed, of the worst sender."""
+        wrong: dict[str, Counter[str]] = {LOST: Counter(), LOOP: Counter(), DIVERTED: Counter()}
+        settled: list[int] = []
+        for node, probes in self._flows.get(prefix, {}).items():
+            meanwhile = [
+                probe for probe in probes if since_ns <= probe.t_ns and probe.t_ns + probe.took_ns < until_ns
+            ]  # fmt: skip
+            earlier = [probe.ended for probe in probes if probe.t_ns <= before_ns]
+            for probe in meanwhile:
+                if earlier and (probe.loop or probe.ended != earlier[-1]):
+                    wrong[self._what(prefix, probe)][node] += self._every_ns
+            others = [probe.t_ns for probe in meanwhile if probe.links != meanwhile[-1].links]
+            settled.append(max(others) - since_ns if others else 0)
+        return {"probes_settled_ns": max(settled, default=None)} | {
+            f"probes_{what}_ns": max(each.values(), default=0) if settled else None
+            for what, each in wrong.items()
+        }
+
+    def _what(self, prefix: str, probe: _Probe) -> str:
+        if probe.loop:
+            return LOOP
+        ended_ns = probe.t_ns + probe.took_ns
+        taken = self._walks.accepts(probe.ended, self._addresses[prefix], prefix, ended_ns)
+        return DIVERTED if taken else LOST

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from testbed.job import Job
-from testbed.measure import convergence, dns, forwarding, packet_table, records, served, steering
+from testbed.measure import convergence, dns, forwarding, packet_table, probes, records, served, steering
 from testbed.measure.bgp import bgp
 from testbed.measure.capture import Spooled, read
 from testbed.measure.coverage import covered
@@ -97,6 +97,7 @@ def write(run: Path, progress: Progress | None = None) -> dict[str, int]:
     rows["steering"] = save_rows(folder, "steering", decided, "t_ns", "decision")
     reported = guest.get("capture", {})
     summary = [_summary(capture, damaged, reported) for capture, damaged in taken]
+    rows["probes"] = save_rows(folder, "probes", list(probes.probes(Tables(run))), "t_ns", "node", "prefix")
     found_out = list(convergence.convergence(Tables(run)))
     rows["convergence"] = save_rows(folder, "convergence", found_out, "t_ns", "fault", "phase")
     rows["captures"] = save_rows(folder, "captures", summary)

@@ -13,6 +13,7 @@ from testbed.model.captures import Captures
 from testbed.model.cdn import Fill
 from testbed.model.fields import Model, Name, SomeRate, SomeTime
 from testbed.model.kinds import OneOf
+from testbed.model.probes import Probes
 from testbed.model.workload import OneOfWorkload, Playback
 from testbed.refusal import Wrong
 from testbed.traffic import Traffic
@@ -61,6 +62,11 @@ class Scenario(Model):
     )
     faults: list[Annotated[Fault, OneOf("faults", Fault)]] = Field(default_factory=list)
     captures: Captures = "all"
+    probes: Probes | None = Field(
+        None,
+        examples=["{every: 20ms}"],
+        description="packets that show who reaches a prefix, and when",
+    )
     checks: list[Annotated[Check, OneOf("checks", Check)]] = Field(default_factory=list)
     sample: Annotated[Duration, AfterValidator(_sample)] = Field(
         Duration.parse("1s"), description="how often the queues' counters are read"

@@ -18,6 +18,7 @@ from testbed.faults import (
     RouterName,
     TitleName,
 )
+from testbed.model import probes
 from testbed.model.breach import Breach, absent
 from testbed.model.captures import EVERY, CaptureSpec, entries, hosts
 from testbed.model.document import Location
@@ -48,6 +49,7 @@ def breaches(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:
         for place, check in enumerate(scenario.checks):
             yield from _targets(scenario, topology, check, ("checks", place))
     yield from _captures(scenario, topology)
+    yield from probes.breaches(scenario.probes, scenario.faults, topology)
 
 
 def _content(scenario: Scenario, topology: Topology | None) -> Iterator[Breach]:

@@ -19,6 +19,7 @@ from testbed.plan.drawing import draw
 from testbed.plan.parameters import parameters
 from testbed.plan.pki import Authority
 from testbed.plan.playing import sessions
+from testbed.plan.probing import probing
 from testbed.plan.routing import describe
 from testbed.plan.shapes import collect
 from testbed.registry import kinds, source
@@ -44,12 +45,15 @@ def plan(loaded: Loaded, clock: str = "virtual") -> Job:
     job = _job(topology, blueprint, scenario.name, scenario.seed, clock, loaded.sources)
     links, speaking = tuple(blueprint.links), _speaking(blueprint)
     captures, windows = capturing(scenario, links, speaking, partial(_addresses, blueprint))
+    owned = {address for node in blueprint.nodes for address in _addresses(blueprint, node)}
     return dataclasses.replace(
         job, duration_ns=int(scenario.duration), titles=titles, sessions=sessions(scenario, blueprint),
         traffic=tuple(_traffic(each, blueprint, int(scenario.duration)) for _, each in scenario.traffic),
         faults=tuple(_fault(number, fault) for number, fault in enumerate(scenario.faults, start=1)),
         routing=_routing(scenario.faults, blueprint),
         checks=tuple(_check(check) for check in scenario.checks),
+        probes=tuple(probing(scenario, blueprint, owned)),
+        probe_every_ns=int(scenario.probes.every) if scenario.probes else 0,
         captures=captures, windows=windows, sample_ns=int(scenario.sample),
     )  # fmt: skip
 

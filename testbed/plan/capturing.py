@@ -1,11 +1,11 @@
-"""Which links are captured when, and the packet filter of each window; BGP is captured always."""
+"""Which links are captured when, and the packet filter of each window; BGP and probes are captured always."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from testbed.job import BGP, Window
+from testbed.job import ALWAYS, Window
 from testbed.model.captures import EVERY, CaptureSpec, Snap, entries
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Addresses = Callable[[str], Sequence[str]]
 
+_BGP = "tcp port 179"
+
 Windows = dict[str, tuple[Window, ...]]
 
 
@@ -23,8 +25,8 @@ def capturing(
 ) -> tuple[tuple[str, ...], Windows]:
     """The names of the links captured, and the windows of those that are not captured whole.
 
-    `speaking` are those that BGP sessions may cross: of them BGP is captured whatever else is. `addresses`
-    tells those of a node.
+    `speaking` are those that BGP sessions may cross: of them BGP, and probes, are captured whatever else is.
+    `addresses` tells those of a node.
     """
     names = {either: name for name in links for either in (name, "--".join(reversed(name.split("--"))))}
     listed = entries(scenario.captures)
@@ -42,7 +44,7 @@ def capturing(
         link: tuple(sorted(windows, key=lambda each: (each.from_ns is not None, each.from_ns)))
         for link, windows in found.items()
     }
-    alone = Window(filter=BGP, program=Snap().program(BGP).hex())
+    alone = Window(filter=ALWAYS, program=Snap().program(ALWAYS).hex())
     told |= {link: _filled(told.get(link, ()), alone) for link in links if link in speaking}
     whole = (Window(),)
     captured = tuple(link for link in links if link in told)
@@ -55,8 +57,8 @@ def _program(spec: CaptureSpec, addresses: Addresses, *, speaks: bool) -> tuple[
     if not takes and snap == Snap():
         return "", ""
     if speaks:
-        takes = f"({takes}) or {BGP}" if takes else ""
-        snap = snap if snap == Snap() else replace(snap, classes=((BGP, "whole"), *snap.classes))
+        takes = f"({takes}) or {ALWAYS}" if takes else ""
+        snap = snap if snap == Snap() else replace(snap, classes=((_BGP, "whole"), *snap.classes))
     return takes, snap.program(takes, addresses).hex()
 
 
