@@ -26,6 +26,7 @@ name: probed
 topology: pair.yaml
 duration: 10s
 """
+NOTHING = "no fault names a prefix that could be probed; write to: and a list of prefixes"
 HIJACK = "faults: [{kind: prefix-hijack, router: two.r, at: 2s, lasts: 2s, prefixes: [10.1.0.0/24]}]\n"
 
 
@@ -62,10 +63,10 @@ def test_they_go_from_where_and_to_what_is_written_and_never_to_a_node(planned):
     [
         (
             "probes: {every: 1s}",
-            "no fault names a prefix that could be probed; write to: and a list of prefixes",
+            NOTHING,
         ),
         ("probes: {to: [10.1.0.0/24], every: 1us}", "1us is too often; write at least 1ms"),
-        ("probes: {to: [10.1.0.0/24], from: [one.c]}", "there is no router 'one.c'; did you mean one.a?"),
+        ("probes: {to: [10.1.0.0/24], from: [one.c]}", "there is no router 'one.c'; did you mean one.b?"),
     ],
 )
 def test_what_cannot_be_probed_is_refused(planned, text, refusal):
@@ -91,21 +92,12 @@ def test_a_probe_is_known_by_its_length_and_one_that_was_not_seen_never_left(pla
         planned,
         (30 * MS + 5, "one.a", "one.a--two.r", "in", length(3)),
         (30 * MS + 7, "one.a", "one.a--one.b", "out", length(3)),
-        (
-            late * 10 * MS + 95 * MS,
-            "one.a",
-            "one.a--two.r",
-            "in",
-            length(late),
-        ),  # though nine more are under way
+        (late * 10 * MS + 95 * MS, "one.a", "one.a--two.r", "in", length(late)),  # nine more are under way
     )
     assert len(table) == 1000
     third, other = table[3], table[late]
-    assert (third["ended"], third["links"], third["took_ns"]) == (
-        "one.b",
-        ["one.a--two.r", "one.a--one.b"],
-        7,
-    )
+    assert (third["ended"], third["took_ns"]) == ("one.b", 7)
+    assert third["links"] == ["one.a--two.r", "one.a--one.b"]
     assert (other["ended"], other["took_ns"]) == ("one.a", 95 * MS)
     assert {(row["ended"], row["took_ns"]) for row in table if row not in (third, other)} == {("two.r", None)}
 
