@@ -145,7 +145,7 @@ def completed(lacks: list[Lack]) -> list[Lack]:
 
 
 def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
-    """Raise Lacking if a venue lacks anything, or the job has routing daemons that are not installed."""
+    """Raise Lacking if a venue lacks anything, or the job starts programs that are not installed."""
     sources = {
         source
         for node in job.nodes
@@ -154,7 +154,9 @@ def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
         if ready == READY
     }
     daemons = cast("list[type[Daemon]]", [registry.sourced(source) for source in sorted(sources)])
-    programs = {program: package for daemon in daemons for program, package in daemon.programs.items()}
+    started = {each.argv[0] for node in job.nodes for each in node.processes if each.argv}
+    programs = {program: program for program in sorted(started)}  # Debian calls most packages so
+    programs |= {program: package for daemon in daemons for program, package in daemon.programs.items()}
     found = completed(lacks)
     known = {lack.what for lack in found}
     found += [

@@ -7,6 +7,9 @@ import made
 import pytest
 
 from testbed import pipeline
+from testbed.daemons.bird import Bird
+from testbed.job import Node, Process
+from testbed.routing import Routing
 from testbed.venues import Lack, VenueError
 
 
@@ -85,6 +88,21 @@ def test_a_venue_that_lacks_something_starts_nothing(here):
     with pytest.raises(pipeline.Lacking, match="nginx"):
         pipeline.run(made.job(), venue, here, silent)
     assert venue.ran == []
+    assert not here.exists()
+
+
+def test_a_job_with_programs_that_are_not_installed_starts_nothing(here, monkeypatch):
+    """A routing daemon by the package it comes in, anything else by its own name."""
+    monkeypatch.setattr(pipeline, "PROGRAMS_PATH", str(here))
+    bird = Bird("/run").processes(Routing(node="r", role="router", asn=1, router_id="1.1.1.1", families=(4,)))
+    other = Process(name="stayrtr", argv=("stayrtr", "-bind", ":323"))
+    nodes = (Node(name="r", role="router", processes=bird), Node(name="c", role="host", processes=(other,)))
+    with pytest.raises(pipeline.Lacking) as lacking:
+        pipeline.run(made.job(nodes=nodes, links=()), made.Venue(), here, silent)
+    assert [(lack.what, lack.fix) for lack in lacking.value.lacks] == [
+        ("the program bird", "sudo apt-get install bird2"),
+        ("the program stayrtr", "sudo apt-get install stayrtr"),
+    ]
     assert not here.exists()
 
 

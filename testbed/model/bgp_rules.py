@@ -16,6 +16,8 @@ from testbed.model.topology import Exchange, Network, Topology, Wire
 
 Net = IPv4Network | IPv6Network
 
+_TO_SHARE = "write anycast: true at each, or another prefix"
+
 
 def breaches(topology: Topology) -> Iterator[Breach]:
     """Every rule that the routing of a topology breaks."""
@@ -140,19 +142,27 @@ def _origins(topology: Topology) -> Iterator[Breach]:
             if len(origin.at or ()) > 1 and not origin.anycast:
                 what = f"{origin.prefix} is to be in {len(origin.at or ())} places at once"
                 yield Breach((*here, "at"), what, "write anycast: true, or one of them")
+            if any(each.prefix == origin.prefix for each in network.originate[:place]):
+                what = f"{name} originates {origin.prefix} already"
+                yield Breach((*here, "prefix"), what, "write it once, with all routers that do under at:")
             for owner, other, shared in owned:
                 if (
                     owner != name
                     and not (origin.anycast and (shared or prefix != other))
                     and prefix.version == other.version
-                    and prefix.subnet_of(other)  # type: ignore[arg-type]
+                    and prefix.overlaps(other)
                 ):
-                    what = f"{origin.prefix} belongs to {owner}" + (
-                        f", which has {other}" if other != prefix else ""
-                    )
-                    yield Breach((*here, "prefix"), what, "write anycast: true at each, or another prefix")
+                    yield Breach((*here, "prefix"), _whose(prefix, owner, other), _TO_SHARE)
                     break
             owned.append((name, prefix, origin.anycast))
+
+
+def _whose(prefix: Net, owner: str, other: Net) -> str:
+    if prefix == other:
+        return f"{prefix} belongs to {owner}"
+    if prefix.prefixlen > other.prefixlen:
+        return f"{prefix} belongs to {owner}, which has {other}"
+    return f"{prefix} has {other} in it, which belongs to {owner}"
 
 
 def _links(topology: Topology) -> Iterator[Breach]:

@@ -40,7 +40,6 @@ PROGRAMS = {
     "nginx": "nginx",
     "unbound": "unbound",
     "nsd": "nsd",
-    "stayrtr": "stayrtr",
     "setarch": "util-linux",
     "taskset": "util-linux",
 }
