@@ -57,9 +57,9 @@ FIGURES: dict[str, Callable[[Cost], float]] = {
 def measured(scenario: Path, out: Path) -> Cost:
     """Run the scenario once; CalledProcessError if the run was not judged (exit 2, 3 or 4)."""
     command = [sys.executable, "-m", "testbed", "run", str(scenario), "--out", str(out), "-q", "-f", "json"]
-    before_s, start_s = _children_s(), time.monotonic()
+    before_s, start_s = children_s(), time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    real_s, cpu_s = time.monotonic() - start_s, _children_s() - before_s
+    real_s, cpu_s = time.monotonic() - start_s, children_s() - before_s
     if done.returncode not in (0, 1):
         raise subprocess.CalledProcessError(done.returncode, command)
     answer = json.loads(done.stdout)
@@ -77,7 +77,7 @@ def measured(scenario: Path, out: Path) -> Cost:
     )
 
 
-def _children_s() -> float:
+def children_s() -> float:
     """Processor time of the processes that ours has waited for, and those they waited for."""
     spent = os.times()
     return spent.children_user + spent.children_system

@@ -114,7 +114,7 @@ def main() -> int:
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="N", help="ASes (%(default)s)")
     parser.add_argument("--file", type=Path, metavar="AS-REL", help="CAIDA's; a model's graph if not given")
     asked = parser.parse_args()
-    from oca_crash import machine  # these bring much along that the guest does not need
+    from oca_crash import children_s, machine  # these bring much along that the guest does not need
 
     from testbed import model
     from testbed.imports import caida
@@ -122,7 +122,7 @@ def main() -> int:
     from testbed.testing import booted
 
     print(f"before: {machine()}", flush=True)
-    columns = ("ASes", "sessions", "routes", "lacking", "real, s", "virtual, s", "MiB")
+    columns = ("ASes", "sessions", "routes", "lacking", "real, s", "CPU, s", "virtual, s", "MiB")
     print("".join(f"{column:>12}" for column in columns), flush=True)
     lacking = 0
     with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
@@ -132,16 +132,19 @@ def main() -> int:
         for size in asked.sizes:
             topology = Path(folder, "caida.yaml")
             topology.write_text(caida.read(relations, size).yaml() + "families: [ipv4]\n")
-            began = time.monotonic()
+            began, before_s = time.monotonic(), children_s()
             job = bare(model.load_topology(topology), clock="virtual")
             last = {}
             for told in booted(job, Path(__file__).stem, MEMORY_BYTES):
                 if "lacking" in told:
                     last, real_s = told, time.monotonic() - began
             lacking += last["lacking"]
+            counts = (last[name] for name in ("routers", "sessions", "routes", "lacking"))
+            spent = (real_s, children_s() - before_s, last["virtual_s"])
             print(
-                f"{last['routers']:>12}{last['sessions']:>12}{last['routes']:>12}{last['lacking']:>12}"
-                f"{real_s:>12.1f}{last['virtual_s']:>12.1f}{last['memory_bytes'] / 2**20:>12.0f}",
+                "".join(f"{count:>12}" for count in counts)
+                + "".join(f"{seconds:>12.1f}" for seconds in spent)
+                + f"{last['memory_bytes'] / 2**20:>12.0f}",
                 flush=True,
             )
     print(f"after:  {machine()}")
