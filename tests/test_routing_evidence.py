@@ -84,13 +84,13 @@ def test_what_was_said_shows_whether_it_struck_and_healed(tmp_path, kind, parame
 def wrong(phase, prefix=OWN, **given):
     return {
         "t_ns": 10 * S, "fault": 1, "phase": phase, "prefix": prefix, "last_route_ns": None,
-        "last_update_ns": None, "lost_ns": 0, "loop_ns": 0, "lost_routers": 0, "loop_routers": 0, **given,
+        "last_update_ns": None, "probes_settled_ns": None, "lost_ns": 0, "loop_ns": 0, "lost_routers": 0, "loop_routers": 0, **given,
     }  # fmt: skip
 
 
 ROWS = [
     wrong("struck", last_route_ns=70 * MS, last_update_ns=90 * MS, lost_ns=2 * S, lost_routers=3),
-    wrong("healed", OTHER, last_route_ns=80 * MS, loop_ns=20 * MS, loop_routers=2),
+    wrong("healed", OTHER, last_route_ns=80 * MS, probes_settled_ns=60 * MS, loop_ns=20 * MS, loop_routers=2),
 ]
 
 
@@ -100,6 +100,13 @@ ROWS = [
         (ConvergenceTime, {"max": "80ms"}, "pass", "80ms", f"{OTHER} after fault 1 ended"),
         (ConvergenceTime, {"max": "79ms"}, "fail", "80ms", f"{OTHER} after fault 1 ended"),
         (ConvergenceTime, {"max": "80ms", "plane": "control"}, "fail", "90ms", f"{OWN} after fault 1 struck"),
+        (
+            ConvergenceTime,
+            {"max": "60ms", "plane": "packets"},
+            "pass",
+            "60ms",
+            f"{OTHER} after fault 1 ended",
+        ),
         (ForwardingLoops, {"max": "20ms"}, "pass", "20ms", "in a loop from 2 routers after fault 1 ended"),
         (ForwardingLoops, {"max": "1ms"}, "fail", "20ms", f"what goes to {OTHER}"),
         (UnreachableTime, {"max": "1s"}, "fail", "2s", "is lost from 3 routers after fault 1 struck"),
@@ -116,3 +123,10 @@ def test_a_check_bounds_the_worst(tmp_path, kind, bounds, outcome, measured, det
 def test_without_a_change_nothing_can_be_said(tmp_path, kind):
     run = made.run(tmp_path / "run", convergence=[])
     assert kind(max=Duration.parse("1s")).judge(Tables(run)).outcome == "unknown"
+
+
+def test_without_probes_nothing_is_said_of_packets(tmp_path):
+    rows = [row | {"probes_settled_ns": None} for row in ROWS]
+    check = ConvergenceTime(max=Duration.parse("1s"), plane="packets")
+    found = check.judge(Tables(made.run(tmp_path / "run", convergence=rows)))
+    assert (found.outcome, found.detail) == ("unknown", "no probes were sent; write probes: in the scenario")
