@@ -84,7 +84,8 @@ def test_what_was_said_shows_whether_it_struck_and_healed(tmp_path, kind, parame
 def wrong(phase, prefix=OWN, **given):
     return {
         "t_ns": 10 * S, "fault": 1, "phase": phase, "prefix": prefix, "last_route_ns": None,
-        "last_update_ns": None, "probes_settled_ns": None, "lost_ns": 0, "loop_ns": 0, "lost_routers": 0, "loop_routers": 0, **given,
+        "last_update_ns": None, "probes_settled_ns": None, "lost_ns": 0, "loop_ns": 0,
+        "lost_routers": 0, "loop_routers": 0, **given,
     }  # fmt: skip
 
 

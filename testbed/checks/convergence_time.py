@@ -19,8 +19,8 @@ _LAST = {"data": "last_route_ns", "control": "last_update_ns", "packets": "probe
 class ConvergenceTime(Check):
     """{kind: convergence-time, max: 5s, plane: data}
 
-    Until the last change of a forwarding table (`data`), the last BGP message about a prefix (`control`), or the
-    last of the scenario's probes that went another way than those after it (`packets`).
+    Until the last change of a forwarding table (`data`), the last BGP message about a prefix (`control`), or
+    the last of the scenario's probes that went another way than those after it (`packets`).
     """
 
     kind: ClassVar[str] = "convergence-time"
