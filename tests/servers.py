@@ -135,6 +135,8 @@ class _Conversation(BaseHTTPRequestHandler):
         if path == "/v1/steer":
             answer = oca.steer.pop(0) if len(oca.steer) > 1 else oca.steer[0]
             self._send(200, json.dumps(answer).encode())
+        elif path == "/alone":
+            self._send(503, b'{"error":"no control plane"}')
         elif path == "/chunked":
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")

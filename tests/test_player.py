@@ -163,6 +163,7 @@ def test_a_dying_oca_is_left_for_the_next_of_the_list(stage):
     ("url", "error"),
     [
         ("https://oca-n1.test:{port}/other/", "HTTP 404"),
+        ("https://oca-n1.test:{port}/alone?", "HTTP 503: no control plane"),
         ("https://nowhere.test:{port}/film/", "dns nxdomain: nowhere.test"),
         ("https://oca-n1.test:1/film/", "cannot connect: ECONNREFUSED"),
         ("https://oca-n1.test:{port}/stall?", "timeout: no byte for 0.3 s"),

@@ -37,6 +37,12 @@ def test_answers_come_as_rows_columns_a_frame_or_one_value(tables):
     assert tables.job.scenario == "made"
 
 
+def test_columns_of_one_name_are_told_apart(tables):
+    found = tables.frame("select 1 as a, 2 as b, 3 as a, 4 as a_2, 5 as a")
+    assert found.columns == ["a", "b", "a_3", "a_2", "a_4"]
+    assert found.row(0) == (1, 2, 3, 4, 5)
+
+
 def test_windows_of_a_fault(tables):
     query = "select count(*) from packets where node = 'c1'"
     parts = [tables.before(FAULT), tables.during(FAULT), tables.after(FAULT)]

@@ -80,6 +80,8 @@ def test_s8_without_a_control_plane_an_oca_serves_for_its_grace_and_no_longer(fo
         of = "select count(*) from requests where oca = ? and t_ns between ? and 64e9"
         assert tables.scalar(f"{of} and status = 206", oca, ends_ns) == 0
         assert tables.scalar(f"{of} and status = 503", oca, ends_ns) > 0
+        said = "select distinct error from requests where oca = ? and status = 503"
+        assert tables.sql(said, oca) == [("HTTP 503: no control plane",)]
         before = "select count(*) from requests where oca = ? and t_ns between 50e9 and ? and status = 206"
         assert tables.scalar(before, oca, taken_ns + GRACE_NS - RTT_NS) > 0
         # a link that lost all until 40.5 s kept an OCA's reports from it, too: for longer than its grace

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -87,9 +88,10 @@ class Tables:
         return self.frame(query, *params).to_dict(as_series=False)
 
     def frame(self, query: str, *params: object) -> pl.DataFrame:
-        """The answer as a polars frame."""
+        """The answer as a polars frame; of columns of one name, the second is called name_2 and so on."""
         with _refusals():
-            answer = pl.from_arrow(self._asked(query, params).to_arrow_table())
+            answered = self._asked(query, params).to_arrow_table()
+        answer = pl.from_arrow(answered.rename_columns(_distinct(answered.column_names)))
         assert isinstance(answer, pl.DataFrame)
         # DuckDB sums integers to 128 bits, which Arrow only has as a decimal.
         return answer.with_columns(pl.col(pl.Decimal(38, 0)).cast(pl.Int128))
@@ -116,6 +118,15 @@ class Tables:
         if statements[0].type != duckdb.StatementType.SELECT:
             raise QueryError(f"{statements[0].type.name} is not allowed: tables can only be read")
         return self._database.sql(query, params=list(params))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, no two of them the same."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        found.append(name if name not in found else next(n for n in numbered if n not in {*found, *names}))
+    return found
 
 
 def _kind(column: pa.DataType) -> str:

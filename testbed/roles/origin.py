@@ -105,7 +105,7 @@ http {{
     server_name {host};
     root {place(node, "content")};
     # the agent says that the control plane has been silent for longer than its grace
-    if (-f {place(node, "alone")}) {{ return 503; }}
+    if (-f {place(node, "alone")}) {{ return 503 '{{"error":"no control plane"}}'; }}
     location = /health {{ return 204; }}
     # a page of whatever site may play what is here; who is no browser sends no origin and gets no header
     add_header Access-Control-Allow-Origin $http_origin;

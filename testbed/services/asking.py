@@ -112,12 +112,10 @@ def _said(body: bytes) -> str:
 
 def _wrong(response: Response, span: tuple[int, int] | None) -> str:
     """What an answer lacks of what was asked for."""
-    if span is None:
-        said = _said(response.body)
-        if response.ok:
-            return said
-        return f"HTTP {response.status}: {said}" if said else f"HTTP {response.status}"
-    if response.status != PARTIAL_CONTENT:
-        return f"HTTP {response.status}"
-    wanted = span[1] - span[0] + 1
-    return "" if response.size == wanted else f"{response.size} bytes instead of {wanted}"
+    if response.ok if span is None else response.status == PARTIAL_CONTENT:
+        if span is None:
+            return _said(response.body)
+        wanted = span[1] - span[0] + 1
+        return "" if response.size == wanted else f"{response.size} bytes instead of {wanted}"
+    said = _said(response.body)
+    return f"HTTP {response.status}: {said}" if said else f"HTTP {response.status}"

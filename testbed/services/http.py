@@ -28,6 +28,7 @@ import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ import pycurl
 GULP = 64 * 1024
 RECORD = 17 * 1024  # a TLS record (RFC 8446: 16 KiB and 261 bytes) may sit half read in OpenSSL
 LEAST = 4 * 1024  # a low-water mark under this saves nothing
+SHORT = 1024  # bytes of an error's explanation
 STEP_NS = 1_000_000  # poll() counts in milliseconds
 RACE_MS = 250  # RFC 8305, section 8: connection attempt delay
 _HAPPY_EYEBALLS_TIMEOUT_MS = 271  # curl.h; pycurl has no name for it
@@ -78,7 +80,7 @@ class Response:
 
     status: int  # 0: no answer
     size: int  # bytes of body received
-    body: bytes  # empty unless it was to be kept
+    body: bytes  # empty unless it was to be kept, or short and of an error
     start_unix_ns: int
     connect_ns: int  # 0 on a connection used again
     tls_ns: int
@@ -115,7 +117,8 @@ class Client:
         self._watched: dict[int, None] = {}  # those that libcurl waits for, the latest last
         self._flow: _Flow | None = None
         self._size = 0
-        self._kept: list[bytes] | None = None
+        self._kept: list[bytes] = []
+        self._keep = False  # all of the body; else the first of it, which may say why there is no more
 
     def get(
         self,
@@ -160,7 +163,7 @@ class Client:
         parts = urlsplit(url)
         addresses = [address] if isinstance(address, str) else address
         listed = ",".join(f"[{each}]" if ":" in each else each for each in addresses)
-        self._size, self._kept = 0, [] if keep else None
+        self._size, self._kept, self._keep = 0, [], keep
         curl = self._curl
         curl.reset()  # connections and TLS sessions stay
         curl.setopt(pycurl.URL, url)
@@ -243,10 +246,12 @@ class Client:
             named_us, connected_us = info(pycurl.NAMELOOKUP_TIME_T), info(pycurl.CONNECT_TIME_T)
             connect_ns = max(0, connected_us - named_us) * 1000
             tls_ns = max(0, info(pycurl.APPCONNECT_TIME_T) - connected_us) * 1000 if connected_us else 0
+        status = info(pycurl.RESPONSE_CODE)
+        told = self._keep or (status >= HTTPStatus.BAD_REQUEST and self._size <= SHORT)
         return Response(
-            status=info(pycurl.RESPONSE_CODE),
+            status=status,
             size=self._size,
-            body=b"".join(self._kept or ()),
+            body=b"".join(self._kept) if told else b"",
             start_unix_ns=start_ns,
             connect_ns=connect_ns,
             tls_ns=tls_ns,
@@ -272,9 +277,9 @@ class Client:
         return 0
 
     def _write(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._kept is not None:
+        if self._keep or self._size < SHORT:
             self._kept.append(data)
+        self._size += len(data)
 
     def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
         bits = {
