@@ -5,6 +5,7 @@ import importlib.util
 import re
 import sys
 from importlib.metadata import EntryPoint
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import made
@@ -12,12 +13,16 @@ import pytest
 
 from testbed import model, registry
 from testbed.measure.tables import Tables
+from testbed.services.ranking import Limits, Report, rank
+from testbed.steering import Query, Route, Site
 
 ROOT = Path(__file__).parent.parent
 HOW = (ROOT / "docs" / "how.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FAULT, ITS_TEST, CHECK, ON_A_RUN = (text for language, text in BLOCK.findall(HOW) if language == "python")
+FAULT, ITS_TEST, CHECK, ON_A_RUN, POLICY = (
+    text for language, text in BLOCK.findall(HOW) if language == "python"
+)
 
 
 def loaded(name, path):
@@ -140,7 +145,23 @@ def test_the_check_of_the_page_judges_a_run(tmp_path, monkeypatch, capsys):
     )
 
 
-@pytest.mark.parametrize("text", [FAULT, ITS_TEST, CHECK, ON_A_RUN])
+def test_the_policy_of_the_page_takes_the_oca_with_the_most_room():
+    names = {"__name__": "from_the_page"}
+    exec(compile(POLICY, "docs/how.md", "exec"), names)
+    route = Route(ip_network("10.1.0.0/16"), (64501,))
+    reports = [
+        Report(oca=oca, received_ns=0, healthy=True, titles=frozenset({"film"}), routes=(route,), bps=bps)
+        for oca, bps in (("a", 8e8), ("b", 1e8), ("c", 0))
+    ]
+    sites = {oca: Site(capacity_bps=10**9) for oca in "ab"} | {"c": Site(connections=100)}
+    query = Query("film", ip_address("10.1.2.3"))
+    found = rank(reports, sites, names["LeastLoaded"](), query, Limits(stale_ns=1), now_ns=0)
+    assert [choice.oca for choice in found] == ["c", "b", "a"]
+    assert found[2].why == "prefix 10.1.0.0/16, load 80%"
+    assert found[2].decided_by == "load"
+
+
+@pytest.mark.parametrize("text", [FAULT, ITS_TEST, CHECK, ON_A_RUN, POLICY])
 def test_examples_fit_the_page_and_parse(text):
     ast.parse(text)
     assert max(map(len, text.splitlines())) <= 110

@@ -137,7 +137,7 @@ def rank(
             refusal = "not one of ours" if site is None else f"no route to {query.client}"
             refused.append(Choice(oca=report.oca, refusal=refusal, age_ns=age_ns))
             continue
-        candidate = Candidate(report.oca, site, route)
+        candidate = Candidate(report.oca, site, route, max(_shares(report, site)))
         criteria = policy.criteria(candidate, query)
         refusal, miss = _refusal(report, site, query, limits, age_ns, draining)
         placed.append(_Placed(report, candidate, criteria, refusal, miss))
@@ -190,9 +190,15 @@ def _refusal(
         return "draining", OTHER
     if query.title not in report.titles:
         return f"does not hold {query.title}", CONTENT
-    if site.connections is not None and report.connections >= site.connections * limits.shed:
+    connections, sent = _shares(report, site)
+    if connections >= limits.shed:
         return f"full: {report.connections} of {site.connections} connections", HEALTH
-    if site.capacity_bps is not None and report.bps >= site.capacity_bps * limits.shed:
-        share = report.bps / site.capacity_bps
-        return f"full: sends {share:.0%} of {site.capacity_bps / 1e6:g} Mbit/s", HEALTH
+    if sent >= limits.shed:
+        return f"full: sends {sent:.0%} of {(site.capacity_bps or 0) / 1e6:g} Mbit/s", HEALTH
     return "", ""
+
+
+def _shares(report: Report, site: Site) -> tuple[float, float]:
+    """The shares of its connections and of its link that an OCA uses; 0 where nothing is known."""
+    connections = report.connections / site.connections if site.connections else 0.0
+    return connections, report.bps / site.capacity_bps if site.capacity_bps else 0.0

@@ -65,11 +65,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An OCA with a route to the client, and that route."""
+    """An OCA with a route to the client, that route, and how much of what it can carry it carried lately.
+
+    `load` is the larger share of its link's rate and of its connections, 0 where neither is known.
+    """
 
     oca: str
     site: Site
     route: Route
+    load: float = 0.0
 
 
 class Criterion(NamedTuple):

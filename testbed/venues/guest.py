@@ -279,8 +279,10 @@ def _read(guest: subprocess.Popen[bytes], until_s: float) -> bytes | None:
 
 
 def libraries(job: Job, *more: str) -> list[Path]:
-    """Our own code with that of services and faults from outside, and what it needs of others."""
-    named = {process.service for node in job.nodes for process in node.processes if process.service}
+    """Our own code with that of kinds and services from outside, and what it needs of others."""
+    processes = [process for node in job.nodes for process in node.processes]
+    named = {process.service for process in processes if process.service}
+    named |= {process.config["policy"]["source"] for process in processes if "policy" in process.config}
     named |= {fault.source for fault in job.faults}
     named |= {each.source for each in job.traffic}
     named |= {session.abr_source for session in job.sessions if session.abr_source}
