@@ -231,11 +231,19 @@ def _serve(server) -> None:
 
 
 @contextmanager
-def resolver(addresses: dict[str, str], *, ttl: int = 60, rcode: int = 0) -> Iterator[tuple[int, list[str]]]:
+def resolver(
+    addresses: dict[str, str],
+    *,
+    ttl: int = 60,
+    rcode: int = 0,
+    held: Mapping[str, threading.Event] | None = None,
+) -> Iterator[tuple[int, list[str]]]:
     """A DNS server over UDP; its port and the names it was asked. An empty address: no answer.
 
     Addresses of both families may be given, with a blank between them; silence: keeps silent on AAAA.
+    Answers of a type that is `held` wait for its event.
     """
+    late: list[threading.Thread] = []
     asked: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
@@ -264,7 +272,15 @@ def resolver(addresses: dict[str, str], *, ttl: int = 60, rcode: int = 0) -> Ite
                     answer.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", "CNAME", alias))
                     if found:
                         answer.answer.append(dns.rrset.from_text(alias, ttl * 2, "IN", kind, *found))
-                server.sendto(answer.to_wire(), client)
+                if event := (held or {}).get(dns.rdatatype.to_text(query.question[0].rdtype)):
+                    late.append(threading.Thread(target=later, args=(event, answer.to_wire(), client)))
+                    late[-1].start()
+                else:
+                    server.sendto(answer.to_wire(), client)
+
+        def later(event: threading.Event, wire: bytes, client: object) -> None:
+            event.wait(10)
+            server.sendto(wire, client)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -274,4 +290,5 @@ def resolver(addresses: dict[str, str], *, ttl: int = 60, rcode: int = 0) -> Ite
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
                 last.sendto(b"stop", ("127.0.0.1", port))
-            thread.join()
+            for each in (thread, *late):
+                each.join()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
+import threading
 import time
+from contextlib import closing
 
 import pytest
 from servers import resolver
@@ -76,27 +79,61 @@ def test_it_stops_waiting_when_the_scenario_ends():
     assert raised.value.latency_ns >= 50_000_000
 
 
+def both(port):
+    return closing(Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6)))
+
+
 def test_of_both_families_ipv6_comes_first():
-    with resolver({"oca.test": "192.0.2.1 2001:db8::1"}) as (port, asked):
-        stub = Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6))
-        assert stub.addresses("oca.test")[0] == ("2001:db8::1", "192.0.2.1")
-        assert stub.resolve("oca.test") == ("2001:db8::1", 0)  # out of the cache
+    with resolver({"oca.test": "192.0.2.1 2001:db8::1"}) as (port, asked), both(port) as stub:
+        found, _ = stub.addresses("oca.test")
+        if found.waiting is not None:
+            select.select([found.waiting], [], [], 10)
+        assert stub.addresses("oca.test") == (found, 0)  # out of the cache
+        assert found.known == ("2001:db8::1", "192.0.2.1")
+        assert stub.resolve("oca.test") == ("2001:db8::1", 0)
         assert asked == ["oca.test"] * 2
 
 
 def test_a_family_without_an_address_is_left_out():
-    with resolver({"four.test": "192.0.2.1", "six.test": "2001:db8::1"}) as (port, _):
-        stub = Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6))
-        assert stub.addresses("four.test")[0] == ("192.0.2.1",)
-        assert stub.addresses("six.test")[0] == ("2001:db8::1",)
+    with resolver({"four.test": "192.0.2.1", "six.test": "2001:db8::1"}) as (port, _), both(port) as stub:
+        assert stub.addresses("four.test")[0].known == ("192.0.2.1",)
+        assert stub.resolve("six.test")[0] == "2001:db8::1"
         only = Stub("127.0.0.1", random.Random(1), port=port)
         with pytest.raises(NoAddressError):
             only.addresses("six.test")
 
 
-def test_the_second_answer_is_waited_for_no_longer_than_the_resolution_delay():
-    with resolver({"oca.test": "192.0.2.1 silence:"}) as (port, _):
-        stub = Stub("127.0.0.1", random.Random(1), port=port, families=(4, 6))
-        addresses, latency_ns = stub.addresses("oca.test")
-    assert addresses == ("192.0.2.1",)
-    assert RESOLUTION_DELAY_NS <= latency_ns < TIMEOUT_NS
+def test_an_ipv4_address_waits_for_ipv6_no_longer_than_the_resolution_delay():
+    with resolver({"oca.test": "192.0.2.1 silence:"}) as (port, _), both(port) as stub:
+        found, latency_ns = stub.addresses("oca.test")
+        assert found.known == ("192.0.2.1",)
+        assert RESOLUTION_DELAY_NS <= latency_ns < TIMEOUT_NS
+        assert found.waiting is not None  # the answer may still come
+        assert found.more() == ()
+
+
+def test_an_ipv6_address_waits_for_nothing_and_ipv4_joins_it_when_it_comes():
+    held = threading.Event()
+    with (
+        resolver({"oca.test": "2001:db8::1 192.0.2.1"}, held={"A": held}) as (port, asked),
+        both(port) as stub,
+    ):
+        found, _ = stub.addresses("oca.test")  # the other answer is held back until we say so
+        assert found.known == ("2001:db8::1",)
+        assert stub.addresses("oca.test")[0].known == ("2001:db8::1",)
+        held.set()
+        assert select.select([found.waiting], [], [], 10)[0]
+        assert stub.addresses("oca.test") == (found, 0)
+        assert found.known == ("2001:db8::1", "192.0.2.1")
+        assert found.waiting is None
+        assert len(asked) == 2
+
+
+def test_what_comes_late_and_says_nothing_changes_nothing():
+    held = threading.Event()
+    with resolver({"oca.test": "2001:db8::1"}, held={"A": held}) as (port, _), both(port) as stub:
+        found, _ = stub.addresses("oca.test")
+        held.set()
+        assert select.select([found.waiting], [], [], 10)[0]
+        assert found.more() == ()
+        assert (found.known, found.waiting) == (("2001:db8::1",), None)

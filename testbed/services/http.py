@@ -3,8 +3,8 @@
 libcurl does the protocol, its multi interface the timing: between two of libcurl's steps this
 module waits in one poll() for exactly what can happen next, data or a deadline. Three rules:
 
-* The caller resolves names; addresses go with every request. Of both families, libcurl races them (Happy
-  Eyeballs, RFC 8305, section 5): the family of the first one begins, the other follows 250 ms later.
+* The caller resolves names; addresses go with every request. Connecting is `testbed.services.racing`'s, which
+  libcurl is handed the connection of: by itself it would not let an answer of the DNS join the race.
 * A request on which no byte arrived for `timeout_ns` has failed, at any phase: connecting, TLS,
   waiting for the answer, within the body. The kernel says when the last byte came (TCP_INFO), so
   bytes that wait below the low-water mark count. libcurl's own LOW_SPEED_TIME knows whole seconds
@@ -34,13 +34,17 @@ from urllib.parse import urlsplit
 
 import pycurl
 
+from testbed.services import racing
+from testbed.services.racing import Addresses
+
 GULP = 64 * 1024
 RECORD = 17 * 1024  # a TLS record (RFC 8446: 16 KiB and 261 bytes) may sit half read in OpenSSL
 LEAST = 4 * 1024  # a low-water mark under this saves nothing
 SHORT = 1024  # bytes of an error's explanation
 STEP_NS = 1_000_000  # poll() counts in milliseconds
-RACE_MS = 250  # RFC 8305, section 8: connection attempt delay
-_HAPPY_EYEBALLS_TIMEOUT_MS = 271  # curl.h; pycurl has no name for it
+_NO_SOCKET: int = pycurl.SOCKET_BAD
+_CONNECTED: int = pycurl.SOCKOPT_ALREADY_CONNECTED
+_ANY = "0.0.0.0"  # noqa: S104 - libcurl wants an address, and never connects by itself
 _VERSIONS = {"1.1": pycurl.CURL_HTTP_VERSION_1_1, "2": pycurl.CURL_HTTP_VERSION_2TLS}
 _NEWEST_TLS = {"1.2": pycurl.SSLVERSION_MAX_TLSv1_2, "1.3": pycurl.SSLVERSION_MAX_TLSv1_3}
 _TOLD = {
@@ -53,7 +57,6 @@ CUT = "cut off: the scenario ended"
 NO_BYTE = "timeout: no byte for {:g} s"
 
 _ERRORS = {
-    pycurl.E_COULDNT_CONNECT: "cannot connect",
     pycurl.E_SSL_CONNECT_ERROR: "TLS handshake failed",
     pycurl.E_PEER_FAILED_VERIFICATION: "certificate refused",
     pycurl.E_SEND_ERROR: "connection lost while sending",
@@ -116,6 +119,9 @@ class Client:
         self._flows: dict[int, _Flow] = {}  # every connection by its descriptor
         self._watched: dict[int, None] = {}  # those that libcurl waits for, the latest last
         self._flow: _Flow | None = None
+        self._target = Addresses(()), 0, (0, "")  # where to connect, and until when: what it is called then
+        self._joined: _Joined | None = None  # if the request needed a new connection
+        self._unjoined = ""  # why nothing was connected
         self._size = 0
         self._kept: list[bytes] = []
         self._keep = False  # all of the body; else the first of it, which may say why there is no more
@@ -123,7 +129,7 @@ class Client:
     def get(
         self,
         url: str,
-        address: str | Sequence[str],
+        address: str | Sequence[str] | Addresses,
         *,
         span: tuple[int, int] | None = None,
         headers: Iterable[str] = (),
@@ -134,19 +140,23 @@ class Client:
 
         At the Unix time `until_ns` the request is abandoned with the error `CUT`.
         """
-        self._prepare(url, address, headers, keep)
+        port = self._prepare(url, headers, keep)
         if span is not None:
             self._curl.setopt(pycurl.RANGE, f"{span[0]}-{span[1]}")
             self._curl.setopt(pycurl.MAXFILESIZE, max(span[1] - span[0] + 1, GULP))
-        return self._perform(until_ns)
+        return self._perform(address, port, until_ns)
 
     def post_json(
-        self, url: str, address: str | Sequence[str], document: Any, until_ns: int | None = None
+        self,
+        url: str,
+        address: str | Sequence[str] | Addresses,
+        document: Any,
+        until_ns: int | None = None,
     ) -> Response:
         """Post a document as JSON and keep the answer's body."""
-        self._prepare(url, address, ("Content-Type: application/json", "Expect:"), keep=True)
+        port = self._prepare(url, ("Content-Type: application/json", "Expect:"), keep=True)
         self._curl.setopt(pycurl.POSTFIELDS, json.dumps(document, separators=(",", ":")))
-        return self._perform(until_ns)
+        return self._perform(address, port, until_ns)
 
     def close(self) -> None:
         """Close every connection."""
@@ -159,30 +169,35 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(self, url: str, address: str | Sequence[str], headers: Iterable[str], keep: bool) -> None:
+    def _prepare(self, url: str, headers: Iterable[str], keep: bool) -> int:
+        """Say all of a request but where its server is; the server's port."""
         parts = urlsplit(url)
-        addresses = [address] if isinstance(address, str) else address
-        listed = ",".join(f"[{each}]" if ":" in each else each for each in addresses)
+        port = parts.port or 443
         self._size, self._kept, self._keep = 0, [], keep
         curl = self._curl
         curl.reset()  # connections and TLS sessions stay
         curl.setopt(pycurl.URL, url)
-        curl.setopt(pycurl.RESOLVE, [f"{parts.hostname}:{parts.port or 443}:{listed}"])
+        curl.setopt(pycurl.RESOLVE, [f"{parts.hostname}:{port}:{_ANY}"])
         curl.setopt(pycurl.CAINFO, self._ca)
         curl.setopt(pycurl.HTTP_VERSION, self._version)
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2 | self._newest_tls)
-        curl.setopt(_HAPPY_EYEBALLS_TIMEOUT_MS, RACE_MS)
         curl.setopt(pycurl.PROXY, "")  # whatever the environment says
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.USERAGENT, self._user_agent)
         curl.setopt(pycurl.HTTPHEADER, list(headers))
         curl.setopt(pycurl.BUFFERSIZE, 2 * GULP)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._connect)
         curl.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
+        return port
 
-    def _perform(self, until_ns: int | None) -> Response:
+    def _perform(self, address: str | Sequence[str] | Addresses, port: int, until_ns: int | None) -> Response:
         start_ns = time.time_ns()
-        self._flow = None
+        if not isinstance(address, Addresses):
+            address = Addresses((address,) if isinstance(address, str) else address)
+        late = start_ns + self._timeout_ns, NO_BYTE.format(self._timeout_ns / 1e9)
+        self._target = address, port, late if until_ns is None else min(late, (until_ns, CUT))
+        self._flow, self._joined, self._unjoined = None, None, ""
         self._multi.add_handle(self._curl)
         try:
             error = self._drive(start_ns, until_ns)
@@ -202,7 +217,7 @@ class Client:
             if done:
                 return ""
             if failed:
-                return self._name(failed[0][1], failed[0][2])
+                return self._unjoined or self._name(failed[0][1], failed[0][2])
             if self._flow is not None:
                 self._flow.set_low_water(self._low_water())
             now_ns = time.time_ns()
@@ -238,14 +253,15 @@ class Client:
 
     def _response(self, start_ns: int, end_ns: int, error: str) -> Response:
         info = self._curl.getinfo
-        if self._flow is not None:
-            self._flow.carried += self._size
+        # an answer that came at once was never waited for
+        flow = self._flow or self._flows.get(info(pycurl.ACTIVESOCKET))
+        if flow is not None:
+            flow.carried += self._size
         connect_ns = tls_ns = 0
         port = max(0, info(pycurl.LOCAL_PORT))  # -1 where nothing was connected
-        if info(pycurl.NUM_CONNECTS):
-            named_us, connected_us = info(pycurl.NAMELOOKUP_TIME_T), info(pycurl.CONNECT_TIME_T)
-            connect_ns = max(0, connected_us - named_us) * 1000
-            tls_ns = max(0, info(pycurl.APPCONNECT_TIME_T) - connected_us) * 1000 if connected_us else 0
+        if self._joined is not None:
+            connect_ns = self._joined.at_ns - self._joined.began_ns
+            tls_ns = max(0, info(pycurl.APPCONNECT_TIME_T) * 1000 - (self._joined.at_ns - start_ns))
         status = info(pycurl.RESPONSE_CODE)
         told = self._keep or (status >= HTTPStatus.BAD_REQUEST and self._size <= SHORT)
         return Response(
@@ -258,7 +274,7 @@ class Client:
             first_byte_ns=info(pycurl.STARTTRANSFER_TIME_T) * 1000,
             total_ns=end_ns - start_ns,
             error=error,
-            address=info(pycurl.PRIMARY_IP) if port else "",
+            address=flow.address if flow is not None and port else "",
             port=port,
             http=_TOLD.get(info(pycurl.INFO_HTTP_VERSION), ""),
         )
@@ -272,9 +288,26 @@ class Client:
         number = self._curl.getinfo(pycurl.OS_ERRNO)
         return f"{words}: {errno.errorcode.get(number, number)}" if number else words
 
+    def _connect(self, _purpose: int, _address: object) -> socket.socket | int:
+        """A connection for libcurl, which needs a new one."""
+        addresses, port, (until_ns, late) = self._target
+        began_ns = time.time_ns()
+        try:
+            made, address = racing.connect(addresses, port, until_ns)
+        except racing.OutOfTimeError:
+            self._unjoined = late
+        except OSError as failure:
+            self._unjoined = f"cannot connect: {errno.errorcode.get(failure.errno or 0, failure.errno)}"
+        else:
+            self._joined = _Joined(made, address, began_ns, time.time_ns())
+            return made
+        return _NO_SOCKET
+
     def _opened(self, descriptor: int, _purpose: int) -> int:
-        self._flow = self._flows[descriptor] = _Flow(descriptor)
-        return 0
+        assert self._joined is not None
+        self._joined.connection.close()  # pycurl has made another descriptor of it
+        self._flow = self._flows[descriptor] = _Flow(descriptor, self._joined.address)
+        return _CONNECTED
 
     def _write(self, data: bytes) -> None:
         if self._keep or self._size < SHORT:
@@ -293,19 +326,29 @@ class Client:
         elif what == pycurl.POLL_REMOVE:
             self._poll.unregister(descriptor)
             self._watched.pop(descriptor, None)
-        # Of connections that race, the one that is left carries the request.
-        if self._watched:
+        if self._watched:  # the latest carries the request
             self._flow = self._flows.get(next(reversed(self._watched)))
 
     def _set_timer(self, timeout_ms: int) -> None:
         self._timer_ns = None if timeout_ms < 0 else time.time_ns() + timeout_ms * STEP_NS
 
 
+@dataclass(frozen=True)
+class _Joined:
+    """A connection that was made for a request: to which address, and when that began and ended."""
+
+    connection: socket.socket
+    address: str
+    began_ns: int
+    at_ns: int
+
+
 class _Flow:
     """A TCP connection as the kernel knows it; libcurl owns the descriptor."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, address: str) -> None:
         self._descriptor = descriptor
+        self.address = address  # of the server
         self.low_water = 1
         self.carried = 0  # bytes of body in finished responses
 

@@ -19,6 +19,7 @@ import random
 import threading
 import time
 import traceback
+from contextlib import closing
 from typing import Any
 
 from testbed import namespaces
@@ -59,7 +60,10 @@ def _view(config: dict[str, Any], told: dict[str, Any], title: Title, records: R
         rng = random.Random(f"{config['seed']}:{session.id}")
         stub = Stub(session.resolver, rng, port=told.get("resolver_port", 53), families=session.families)
         zero_ns = config["t0_unix_ns"]
-        with Client(session.ca, session.timeout_ns, "testbed-player", session.http, session.tls) as client:
+        with (
+            closing(stub),
+            Client(session.ca, session.timeout_ns, "testbed-player", session.http, session.tls) as client,
+        ):
             asking = Asking(session, records, stub, client)
             Viewer(
                 session, title, records, asking,

@@ -2,21 +2,23 @@
 
 Patience is glibc's by default (resolv.conf(5)): 5 s, two attempts. The cache is what a browser
 or a player adds; failures are not cached. A client of both families asks for both at once, AAAA
-first, and waits for the second answer no longer than 50 ms after the first with an address (RFC
-8305, section 3; since the addresses are handed over together, that goes for either order). Sockets
-are opened in the calling thread, so in that thread's network namespace.
+first. With an address of IPv6 it waits for no other, with one of IPv4 for 50 ms (RFC 8305, section 3); an
+answer that comes later is taken in whenever it comes. Sockets are opened in the calling thread, so in
+that thread's network namespace.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
+import select
 import selectors
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import dns.exception
 import dns.flags
@@ -24,6 +26,8 @@ import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
+
+from testbed.services.racing import Addresses
 
 PORT = 53
 TIMEOUT_NS = 5_000_000_000
@@ -73,9 +77,52 @@ class TimedOutError(ResolveError):
     word = "timeout"
 
 
+class Found(Addresses):
+    """The addresses that a look-up has found so far; the answer for the other family may be under way."""
+
+    def __init__(self, known: Sequence[str], late: _Asked | None) -> None:
+        super().__init__(known)
+        self._late = late
+
+    @property
+    def waiting(self) -> socket.socket | None:
+        """The socket of the answer under way."""
+        return self._late.conversation if self._late else None
+
+    def more(self) -> tuple[str, ...]:
+        """Take the answer in if it is there."""
+        late = self._late
+        if late is None or not select.select([late.conversation], [], [], 0)[0]:
+            return ()
+        self._late = None
+        with late.conversation:
+            try:
+                answer = _read(late, time.time_ns() + RESOLUTION_DELAY_NS)
+                new = tuple(str(record.address) for record in answer.resolve_chaining().answer or ())
+            except (OSError, dns.exception.DNSException):
+                new = ()  # what is known has to do
+        self.known += new
+        return new
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._late:
+            self._late.conversation.close()
+            self._late = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query that was sent, to whom, and the socket for its answer."""
+
+    conversation: socket.socket
+    query: dns.message.QueryMessage
+    server: tuple[str, int]
+
+
 @dataclass(frozen=True)
 class _Cached:
-    addresses: tuple[str, ...]
+    found: Found
     until_ns: int
 
 
@@ -99,12 +146,17 @@ class Stub:
         self._types = [_TYPES[family] for family in sorted(families, reverse=True)]
         self._cache: dict[str, _Cached] = {}
 
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        for cached in self._cache.values():
+            cached.found.close()
+
     def resolve(self, host: str, until_ns: int | None = None) -> tuple[str, int]:
         """The first address of `host` and how long it took; as `addresses` otherwise."""
-        addresses, latency_ns = self.addresses(host, until_ns)
-        return addresses[0], latency_ns
+        found, latency_ns = self.addresses(host, until_ns)
+        return found.known[0], latency_ns
 
-    def addresses(self, host: str, until_ns: int | None = None) -> tuple[tuple[str, ...], int]:
+    def addresses(self, host: str, until_ns: int | None = None) -> tuple[Found, int]:
         """The addresses of `host`, those of IPv6 first, and how long it took; 0 ns out of the cache.
 
         ResolveError's subclasses say why there is none. At the Unix time `until_ns` it stops
@@ -113,7 +165,8 @@ class Stub:
         start_ns = time.time_ns()
         cached = self._cache.get(host)
         if cached is not None and start_ns < cached.until_ns:
-            return cached.addresses, 0
+            cached.found.more()
+            return cached.found, 0
         failure: type[ResolveError] = TimedOutError
         for _ in range(self._attempts):
             patience_ns = self._timeout_ns
@@ -122,10 +175,7 @@ class Stub:
             if patience_ns <= 0:
                 break
             try:
-                answers = self._ask(host, time.time_ns() + patience_ns)
-                chains = [
-                    answer.resolve_chaining() for answer in answers if answer.rcode() == dns.rcode.NOERROR
-                ]
+                found, ttl_s = self._look_up(host, start_ns, time.time_ns() + patience_ns)
             except (TimeoutError, dns.exception.Timeout):
                 failure = TimedOutError
             except OSError:
@@ -134,60 +184,85 @@ class Stub:
                 failure = ServerFailedError
             else:
                 now_ns = time.time_ns()
-                if any(answer.rcode() == dns.rcode.NXDOMAIN for answer in answers):
-                    raise NoSuchNameError(host, now_ns - start_ns)
-                if not chains:
-                    failure = ServerFailedError
-                    continue
-                found = [chain for chain in chains if chain.answer is not None]
-                if not found:
-                    raise NoAddressError(host, now_ns - start_ns)
-                addresses = tuple(str(record.address) for chain in found for record in chain.answer or ())
-                ttl_s = min(chain.minimum_ttl for chain in found)
-                self._cache[host] = _Cached(addresses, now_ns + ttl_s * 10**9)
-                return addresses, now_ns - start_ns
+                if cached is not None:
+                    cached.found.close()
+                self._cache[host] = _Cached(found, now_ns + ttl_s * 10**9)
+                return found, now_ns - start_ns
         raise failure(host, time.time_ns() - start_ns)
 
-    def _ask(self, host: str, until_ns: int) -> list[dns.message.QueryMessage]:
-        """One attempt: the answers that came in time, in the order of the types; TimeoutError without any."""
-        queries = {
-            kind: dns.message.make_query(host, kind, id=self._rng.randrange(2**16)) for kind in self._types
-        }
+    def _look_up(self, host: str, start_ns: int, until_ns: int) -> tuple[Found, int]:
+        """One attempt: the addresses and how many seconds they are good for.
+
+        NoSuchNameError and NoAddressError are the resolver's word; with any other exception it may be
+        asked once more.
+        """
+        answers, late = self._ask(host, until_ns)
+        with contextlib.ExitStack() as unless_found:
+            if late is not None:
+                unless_found.enter_context(late.conversation)
+            if any(answer.rcode() == dns.rcode.NXDOMAIN for answer in answers):
+                raise NoSuchNameError(host, time.time_ns() - start_ns)
+            chains = [answer.resolve_chaining() for answer in answers if answer.rcode() == dns.rcode.NOERROR]
+            if not chains:
+                raise dns.exception.DNSException
+            told = [chain for chain in chains if chain.answer is not None]
+            if not told:
+                raise NoAddressError(host, time.time_ns() - start_ns)
+            unless_found.pop_all()
+            known = [str(record.address) for chain in told for record in chain.answer or ()]
+            return Found(known, late), min(chain.minimum_ttl for chain in told)
+
+    def _ask(self, host: str, until_ns: int) -> tuple[list[dns.message.QueryMessage], _Asked | None]:
+        """One attempt: the answers that count, in the order of the types, and the query that has none yet.
+
+        TimeoutError without any.
+        """
         answers: dict[dns.rdatatype.RdataType, dns.message.QueryMessage] = {}
         with contextlib.ExitStack() as stack, selectors.PollSelector() as waiting:
-            for kind, query in queries.items():
+            asked: dict[dns.rdatatype.RdataType, _Asked] = {}
+            for kind in self._types:
+                query = dns.message.make_query(host, kind, id=self._rng.randrange(2**16))
                 conversation = stack.enter_context(socket.socket(self._family, socket.SOCK_DGRAM))
                 conversation.connect(self._server)
                 conversation.send(query.to_wire())
                 waiting.register(conversation, selectors.EVENT_READ, kind)
-            while len(answers) < len(queries):
+                asked[kind] = _Asked(conversation, query, self._server)
+            while asked:
                 ready = waiting.select(max(0, until_ns - time.time_ns()) / 1e9)
                 if not ready:
                     break
                 for key, _ in ready:
-                    conversation = cast("socket.socket", key.fileobj)
-                    waiting.unregister(conversation)
-                    answer = self._read(conversation, queries[key.data], until_ns)
-                    answers[key.data] = answer
-                    if answer.answer:
-                        until_ns = min(until_ns, time.time_ns() + RESOLUTION_DELAY_NS)
-        if not answers:
-            raise TimeoutError
-        return [answers[kind] for kind in self._types if kind in answers]
+                    waiting.unregister(key.fileobj)
+                    answers[key.data] = _read(asked.pop(key.data), until_ns)
+                useful = [kind for kind in answers if _has(answers[kind], kind)]
+                if dns.rdatatype.AAAA in useful:
+                    break
+                if useful:
+                    until_ns = min(until_ns, time.time_ns() + RESOLUTION_DELAY_NS)
+            if not answers:
+                raise TimeoutError
+            late = next(iter(asked.values()), None)
+            if late is not None:  # the socket itself is closed with the others
+                late = dataclasses.replace(late, conversation=late.conversation.dup())
+        return [answers[kind] for kind in self._types if kind in answers], late
 
     @property
     def _family(self) -> socket.AddressFamily:
         return socket.AF_INET6 if ":" in self._server[0] else socket.AF_INET
 
-    def _read(
-        self, conversation: socket.socket, query: dns.message.QueryMessage, until_ns: int
-    ) -> dns.message.QueryMessage:
-        """An answer that is there; over TCP if it did not fit (RFC 1035, section 4.2.1)."""
-        answer = dns.message.from_wire(conversation.recv(LARGEST))
-        if answer.flags & dns.flags.TC:
-            host_address, port = self._server
-            patience_s = max(0.001, (until_ns - time.time_ns()) / 1e9)
-            answer = dns.query.tcp(query, host_address, timeout=patience_s, port=port)
-        if not query.is_response(answer) or not isinstance(answer, dns.message.QueryMessage):
-            raise dns.exception.FormError("not an answer to what was asked")  # type: ignore[no-untyped-call]
-        return answer
+
+def _has(answer: dns.message.QueryMessage, kind: dns.rdatatype.RdataType) -> bool:
+    """Whether there are addresses in an answer, and not just aliases."""
+    return any(records.rdtype == kind for records in answer.answer)
+
+
+def _read(asked: _Asked, until_ns: int) -> dns.message.QueryMessage:
+    """An answer that is there; over TCP if it did not fit (RFC 1035, section 4.2.1)."""
+    answer = dns.message.from_wire(asked.conversation.recv(LARGEST))
+    if answer.flags & dns.flags.TC:
+        host_address, port = asked.server
+        patience_s = max(0.001, (until_ns - time.time_ns()) / 1e9)
+        answer = dns.query.tcp(asked.query, host_address, timeout=patience_s, port=port)
+    if not asked.query.is_response(answer) or not isinstance(answer, dns.message.QueryMessage):
+        raise dns.exception.FormError("not an answer to what was asked")  # type: ignore[no-untyped-call]
+    return answer
