@@ -298,17 +298,19 @@ class _Telling:
         self.run, self.job, self.venue = run, job, venue
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.stages_s: dict[str, float] = {}
+        self.stages_cpu_s: dict[str, float] = {}
         self.current = ""
         self._wall, self._cpu = time.monotonic(), _cpu_s()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is inside, whether or not it goes well."""
-        self.current, start = name, time.monotonic()
+        self.current, start, spent_s = name, time.monotonic(), _cpu_s()
         try:
             yield
         finally:
             self.stages_s[name] = round(time.monotonic() - start, 3)
+            self.stages_cpu_s[name] = round(_cpu_s() - spent_s, 3)
 
     @cached_property
     def _files(self) -> dict[str, str]:
@@ -354,6 +356,7 @@ class _Telling:
             "virtual_s": result.virtual_s,
             "cpu_s": round(_cpu_s() - self._cpu, 3),
             "stages_s": self.stages_s,
+            "stages_cpu_s": self.stages_cpu_s,
             "versions": self._versions,
             "kernel": guest.get("kernel", ""),
             "host": provenance.host(),

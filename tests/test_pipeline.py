@@ -46,6 +46,8 @@ def test_a_run_leaves_its_whole_folder(here):
     assert (record["venue"], record["clock"], record["seed"], record["exit"]) == ("made", "virtual", 1, 0)
     assert record["digest"] == result.digest
     assert list(record["stages_s"]) == ["venue", "tables", "checks", "report"]
+    assert list(record["stages_cpu_s"]) == list(record["stages_s"])
+    assert 0 < sum(record["stages_cpu_s"].values()) <= record["cpu_s"]
 
 
 def test_digests_are_those_of_the_files(here):
