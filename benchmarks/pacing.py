@@ -101,6 +101,7 @@ def main() -> int:
     )
     parser.add_argument("--by", choices=["connection", "response"], default="connection")
     parser.add_argument("--times", type=float, default=2.0, help="the pace, in top bitrates (2)")
+    parser.add_argument("--beside", nargs="+", choices=NEIGHBOURS, default=list(NEIGHBOURS))
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--seconds", type=int, default=40, help="of each run (40)")
     asked = parser.parse_args()
@@ -111,7 +112,7 @@ def main() -> int:
         flush=True,
     )
     with tempfile.TemporaryDirectory(prefix="testbed-benchmark-") as folder:
-        for neighbour in NEIGHBOURS:
+        for neighbour in asked.beside:
             arms: list[list[list[float]]] = [[], []]
             for seed in range(1, asked.seeds + 1):
                 for arm, pacing_kbps in enumerate((0, pace_kbps)):
