@@ -6,6 +6,49 @@ from __future__ import annotations
 EDITS = (
     # At 100, TCP's timers (retransmission, delayed ACK) would be quantised to 10 ms.
     ("arch/um/Kconfig", "config HZ\n\tint\n\tdefault 100\n", "config HZ\n\tint\n\tdefault 1000\n"),
+    # FRR rounds the time until its next timer down to milliseconds, and then asks without waiting whether
+    # anything has happened until the rest is over. On a clock that moves only when everybody waits that is
+    # thousands of questions, and nobody else runs. Who has asked eight times on end naps between the next.
+    # A thread of it that is told of a closed connection asks again until another has forgotten that one:
+    # it lets others go first, or they would never run.
+    (
+        "fs/select.c",
+        "\treturn count;\n}\n\n#define N_STACK_PPS",
+        (
+            "\tif (count > 0 ||\n"
+            "\t    (!count && end_time && !end_time->tv_sec && !end_time->tv_nsec))\n"
+            "\t\ttime_travel_polled(count > 0);\n"
+            "\treturn count;\n}\n\n#define N_STACK_PPS"
+        ),
+    ),
+    (
+        "fs/select.c",
+        "#include <linux/uaccess.h>\n",
+        "#include <linux/uaccess.h>\n\nextern void time_travel_polled(bool found);\n",
+    ),
+    (
+        "arch/um/kernel/time.c",
+        "void time_travel_sleep(void)\n{\n",
+        (
+            "void time_travel_polled(bool found);\n"
+            "void time_travel_polled(bool found)\n{\n"
+            "\tstatic struct task_struct *asking;\n"
+            "\tstatic unsigned long long asked;\n"
+            "\tstatic unsigned int times;\n"
+            "\tktime_t nap = 50 * NSEC_PER_USEC;\n\n"
+            "\tif (time_travel_mode != TT_MODE_INFCPU)\n\t\treturn;\n"
+            "\tif (asking != current || time_travel_time - asked > 2 * nap)\n\t\ttimes = 0;\n"
+            "\tasking = current;\n"
+            "\tasked = time_travel_time;\n"
+            "\tif (++times <= 8)\n\t\treturn;\n"
+            "\tif (found) {\n\t\tyield();\n\t\treturn;\n\t}\n"
+            "\tset_current_state(TASK_INTERRUPTIBLE);\n"
+            "\tschedule_hrtimeout(&nap, HRTIMER_MODE_REL);\n"
+            "\tasked = time_travel_time;\n"
+            "}\n\n"
+            "void time_travel_sleep(void)\n{\n"
+        ),
+    ),
     # The command line names folders, and where a run's folder lies must not change what it draws.
     (
         "drivers/char/random.c",
