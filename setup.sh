@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 
 packages=(
     python3 python3-venv ca-certificates                    # what ours runs on
-    bird2 stayrtr nginx unbound nsd                         # what the roles start
+    bird2 frr stayrtr nginx unbound nsd                     # what the roles start
     iproute2 util-linux                                     # setarch, taskset, and ip for people
     iputils-ping iperf tcpdump                              # what people type in the shell
     gcc libc6-dev make flex bison bc tar xz-utils           # what the guest kernel is built with
@@ -19,7 +19,7 @@ packages=(
     tshark ethtool                                          # the judges in the tests
     "$@"
 )
-services=(bird stayrtr nginx unbound nsd)
+services=(bird frr stayrtr nginx unbound nsd)
 
 fail() { # step, what to do
     echo "setup: step $1 failed; $2" >&2

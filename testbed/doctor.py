@@ -8,10 +8,15 @@ from testbed import pipeline
 from testbed.registry import kinds
 
 if TYPE_CHECKING:
+    from testbed.job import Job
     from testbed.venues import Lack, Venue
 
 
-def diagnose() -> dict[str, list[Lack]]:
-    """What each venue found by the registry lacks on this machine; an empty list is a ready venue."""
+def diagnose(job: Job | None = None) -> dict[str, list[Lack]]:
+    """What each venue found by the registry lacks on this machine; an empty list is a ready venue.
+
+    With a job, also what its routing daemons lack.
+    """
     found = {name: cast("Venue", venue()).lacks() for name, venue in kinds("venues").items()}
-    return {name: pipeline.completed(lacks) for name, lacks in found.items()}
+    more = pipeline.not_installed(job) if job else []
+    return {name: list(dict.fromkeys((*pipeline.completed(lacks), *more))) for name, lacks in found.items()}

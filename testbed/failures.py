@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from testbed import pipeline
+from testbed.configurations import Misconfigured
 from testbed.terminal import say
 from testbed.venues import Lack, VenueError
 
@@ -24,6 +25,12 @@ def exit_code(problem: Any) -> int:
         return REFUSED
     if isinstance(problem, pipeline.NoSuchRun) or _is(problem, "testbed.measure.tables", "QueryError"):
         say(f"testbed: {problem}")
+        return REFUSED
+    if isinstance(problem, Misconfigured):
+        for line in str(problem).splitlines():
+            say(line)
+        say("testbed: routing daemons do not take their configurations; nothing was started")
+        say("  'testbed plan FILE --policy --node NAME' prints them")
         return REFUSED
     if isinstance(problem, pipeline.Unfinished):
         say(f"testbed: {problem}")

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from testbed import registry
-from testbed.daemons import READY, Daemon
+from testbed import configurations, registry
 from testbed.kernel.boot import PROGRAMS_PATH
 from testbed.terminal import say
 from testbed.venues import Lack, Progress, Venue, VenueError
@@ -110,6 +109,15 @@ def bare(path: Path, seed: int | None = None, clock: str = "wall") -> Job:
         return planning.bare(loaded, 1 if seed is None else seed, clock)
 
 
+def either(
+    path: Path, seed: int | None = None, sets: Sequence[str] | None = None, clock: str = "virtual"
+) -> Job:
+    """Resolve whichever a file is, a scenario or a topology alone; Refused as for `plan`."""
+    if top_level_keys(path) & SCENARIO_KEYS or sets or not path.is_file():
+        return plan(path, seed, sets, clock)
+    return bare(path, seed, clock)
+
+
 def _warn(warnings: Iterable[Problem]) -> None:
     for warning in warnings:
         say(f"warning: {warning}")
@@ -144,37 +152,38 @@ def completed(lacks: list[Lack]) -> list[Lack]:
     return [*lacks, Lack(what, native.INSTALL)]
 
 
-def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
-    """Raise Lacking if a venue lacks anything, or the job starts programs that are not installed."""
-    sources = {
-        source
-        for node in job.nodes
-        for process in node.processes
-        for ready, _, source in [process.ready.partition(":")]
-        if ready == READY
-    }
-    daemons = cast("list[type[Daemon]]", [registry.sourced(source) for source in sorted(sources)])
+def not_installed(job: Job) -> list[Lack]:
+    """The programs that a job starts, and those of its routing daemons, that are not here."""
     started = {each.argv[0] for node in job.nodes for each in node.processes if each.argv}
     programs = {program: program for program in sorted(started)}  # Debian calls most packages so
-    programs |= {program: package for daemon in daemons for program, package in daemon.programs.items()}
-    found = completed(lacks)
-    known = {lack.what for lack in found}
-    found += [
-        Lack(what, f"sudo apt-get install {package}")
+    for daemon in dict.fromkeys(filter(None, map(configurations.daemon_of, job.nodes))):
+        programs |= daemon.programs
+    return [
+        Lack(f"the program {program}", f"sudo apt-get install {package}")
         for program, package in programs.items()
         if shutil.which(program, path=PROGRAMS_PATH) is None
-        and (what := f"the program {program}") not in known
     ]
+
+
+def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
+    """Raise Lacking if a venue lacks anything, or the job starts programs that are not installed.
+
+    Misconfigured if one of them does not take its configuration.
+    """
+    found = completed(lacks)
+    known = {lack.what for lack in found}
+    found += [lack for lack in not_installed(job) if lack.what not in known]
     if found:
         raise Lacking(kind, found)
+    configurations.check(job)
 
 
 def run(job: Job, where: Venue, out: Path, progress: Progress) -> Result:
     """Run a job, then tabulate, judge and report; whatever happens, run.json tells it.
 
     A run that the venue could not finish keeps its folder and comes back with exit 3, one whose
-    evidence could not be analysed with exit 4. Raises Lacking before anything is started, and
-    Interrupted once everything is put away.
+    evidence could not be analysed with exit 4. Raises Lacking or Misconfigured before anything is
+    started, and Interrupted once everything is put away.
     """
     ready(job, where.kind, where.lacks())
     into = _folder(job, out)

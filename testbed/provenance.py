@@ -22,7 +22,10 @@ RESULTS = ("captures/*.pcap", "tables/*.parquet", "events.jsonl")
 
 # Those that can change a result: what shapes the network, what runs in it, and what writes the tables.
 _PACKAGES = ("pyroute2", "pycurl", "dnspython", "cryptography", "polars", "pyarrow", "duckdb", "numpy")
-_PROGRAMS = {"bird": "--version", "nginx": "-v", "unbound": "-V", "nsd": "-v", "stayrtr": "-version"}
+_PROGRAMS = {
+    "bird": ("bird", "--version"), "frr": ("/usr/lib/frr/zebra", "--version"), "nginx": ("nginx", "-v"),
+    "unbound": ("unbound", "-V"), "nsd": ("nsd", "-v"), "stayrtr": ("stayrtr", "-version"),
+}  # fmt: skip
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -47,9 +50,9 @@ def versions() -> dict[str, str]:
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             told[package] = metadata.version(package)
-    for program, option in _PROGRAMS.items():
-        if number := _says(program, option):
-            told[program] = number
+    for name, command in _PROGRAMS.items():
+        if number := _says(*command):
+            told[name] = number
     if debian := _debian():
         told["debian packages"] = debian
     with contextlib.suppress(KernelError):

@@ -18,6 +18,7 @@ import dns.query
 from pyroute2 import IPRoute
 
 from testbed import namespaces
+from testbed.daemons import vty
 from testbed.daemons.birdc import ask, learned_routes
 from testbed.job import NODES
 
@@ -221,11 +222,14 @@ def learned(config):
 
 
 def routes(config):
-    """What every BIRD of `nodes` has: {node: lines of its best routes}."""
-    found = {
-        node: ask(f"{NODES}/{node}/bird.ctl", "show route primary all table master4")
-        for node in config["nodes"]
-    }
+    """What every daemon of `nodes` has learned: {node: lines of BIRD's best routes, or FRR's JSON}."""
+    found = {}
+    for node in config["nodes"]:
+        frr = Path(NODES, node, "bgpd.vty")
+        if frr.exists():
+            found[node] = json.loads(vty.ask(str(frr), "show bgp ipv4 unicast json detail"))["routes"]
+        else:
+            found[node] = ask(f"{NODES}/{node}/bird.ctl", "show route primary all table master4")
     write(config, found)
 
 

@@ -25,10 +25,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from testbed.daemons import Daemon
 from testbed.daemons.bird import Bird
 from testbed.kernel.boot import PROGRAMS_PATH
 
 BIRD = shutil.which("bird", path=PROGRAMS_PATH)
+
+
+def installed(daemon: type[Daemon]) -> bool:
+    """Whether all that a routing daemon runs is there."""
+    return all(shutil.which(program, path=PROGRAMS_PATH) for program in daemon.programs)
 
 
 @contextmanager
@@ -54,8 +60,8 @@ def bird_refuses(files: Mapping[str, str], folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     for path, text in files.items():
         (folder / Path(path).name).write_text(text)
-    arguments = (BIRD, *Bird(str(folder)).check()[1:])
-    return subprocess.run(arguments, capture_output=True, text=True, check=False).stderr
+    (command,) = Bird(str(folder)).check()
+    return subprocess.run((BIRD, *command[1:]), capture_output=True, text=True, check=False).stderr
 
 
 @dataclass(frozen=True)

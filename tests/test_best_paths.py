@@ -1,4 +1,4 @@
-"""BIRD does what the description means: its best paths are the model's, and packets take them."""
+"""Daemons do what the description means: their best paths are the model's, and packets take them."""
 
 import dataclasses
 import re
@@ -6,9 +6,11 @@ import re
 import pytest
 import yaml
 from bgp_model import converged
+from servers import installed
 from test_policy import described
 from wiring import S, asked, found
 
+from testbed.daemons.frr import Frr
 from testbed.model import load_topology
 from testbed.plan import bare
 from testbed.venues.guest import Guest
@@ -64,10 +66,38 @@ links:
 """
 
 
+# FRR alone in one AS, beside BIRD in others, as reflector of BIRDs and as the route server.
+MIXED = {
+    "isps": {
+        "big": {"daemon": "frr"},
+        "content": {"daemons": {"p": "frr"}},
+        "reflected": {"daemons": {"b": "frr"}},
+        "one": {"daemon": "frr"},
+        "two": {"daemons": {"b": "frr"}},
+    },
+    "exchanges": {"ix": {"daemon": "frr"}},
+}
+
+
+def topology(mixed):
+    data = yaml.safe_load(TOPOLOGY)
+    for kind, networks in mixed.items():
+        for name, words in networks.items():
+            data[kind][name] |= words
+    return data
+
+
+@pytest.fixture(scope="module", params=[{}, MIXED], ids=["bird", "mixed"])
+def data(request):
+    if request.param and not installed(Frr):
+        pytest.skip("frr is not installed")
+    return topology(request.param)
+
+
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
+def job(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("topology") / "paths.yaml"
-    path.write_text(TOPOLOGY)
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
     planned = bare(load_topology(path), clock="virtual")
     speakers = [node.name for node in planned.nodes if node.role in ("router", "route-server")]
     planned = asked(planned, "far", "routes", nodes=speakers)
@@ -85,7 +115,7 @@ def ran(job, tmp_path_factory):
     return run
 
 
-def test_every_best_path_is_the_models(ran):
+def test_every_best_path_is_the_models(ran, data):
     """Paths and communities of all routers: reflectors, route server, bilateral session, prefixes for one."""
     wanted = {
         node: {
@@ -93,9 +123,12 @@ def test_every_best_path_is_the_models(ran):
             for prefix, route in table.items()
             if route.session is not None
         }
-        for node, table in converged(described(yaml.safe_load(TOPOLOGY)).values()).items()
+        for node, table in converged(described(data).values()).items()
     }
-    said = {node: best(lines) for node, lines in found(ran, "far.routes").items()}
+    said = {
+        node: frrs_best(answer) if isinstance(answer, dict) else birds_best(answer)
+        for node, answer in found(ran, "far.routes").items()
+    }
     assert said.keys() == wanted.keys()
     for node, table in said.items():
         assert table == wanted[node], node
@@ -103,7 +136,7 @@ def test_every_best_path_is_the_models(ran):
     assert [wanted[node]["10.4.0.0/20"][0] for node in ("two.a", "reflected.d")] == [(64504,)] * 2
 
 
-def best(lines):
+def birds_best(lines):
     """What a BIRD's answer says of each prefix that it learned by BGP: its path and communities."""
     routes, prefix = {}, ""
     for line in lines:
@@ -116,6 +149,21 @@ def best(lines):
         elif name in ("BGP.community", "BGP.large_community"):
             numbers = re.findall(r"\(([\d, ]+)\)", value)
             routes[prefix][1].update(each.replace(" ", "").replace(",", ":") for each in numbers)
+    return routes
+
+
+def frrs_best(table):
+    """The same of FRR's answer."""
+    routes = {}
+    for prefix, paths in table.items():
+        for path in paths:
+            if path.get("bestpath", {}).get("overall") and not path.get("local"):
+                asns = [asn for segment in path["aspath"]["segments"] for asn in segment["list"]]
+                kinds = ("community", "largeCommunity")
+                communities = {
+                    each for kind in kinds for each in path.get(kind, {}).get("string", "").split()
+                }
+                routes[prefix] = (tuple(asns), communities)
     return routes
 
 

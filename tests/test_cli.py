@@ -279,7 +279,7 @@ class TestDoctor:
         ],
     )
     def test_what_is_missing_is_named_with_its_fix(self, monkeypatch, found, code):
-        monkeypatch.setattr(doctor, "diagnose", lambda: found)
+        monkeypatch.setattr(doctor, "diagnose", lambda *_: found)
         result = call("doctor")
         assert result.exit_code == code
         for venue, lacks in found.items():

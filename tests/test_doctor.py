@@ -1,6 +1,8 @@
 import pytest
+from test_plan import planned
 
 from testbed import doctor, pipeline
+from testbed.daemons.frr import Frr
 from testbed.measure import native
 from testbed.registry import kinds
 from testbed.venues import Lack
@@ -28,6 +30,15 @@ def test_every_venue_is_asked(monkeypatch):
         "poor": [Lack("the program bird", "sudo apt-get install bird2")],
         "ready": [],
     }
+
+
+def test_a_topologys_daemons_are_asked_for_by_name(monkeypatch):
+    monkeypatch.setattr(doctor, "kinds", lambda group: {"ready": Ready} if group == "venues" else {})
+    monkeypatch.setattr(Frr, "programs", {"/usr/lib/frr/no-such": "frr"})
+    wanted = Lack("the program /usr/lib/frr/no-such", "sudo apt-get install frr")
+    found = doctor.diagnose(planned(**{"topology.isps.north.daemon": "frr"}))
+    assert wanted in found["ready"]
+    assert wanted not in doctor.diagnose(planned())["ready"]
 
 
 def test_the_registry_knows_the_guest():

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from testbed import pipeline
 from testbed.commands import options
 from testbed.terminal import Format, answer
 
 
-def doctor(format: options.Answer = Format.table) -> None:
+def doctor(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A scenario or a topology, whose daemons are to be here, too.", metavar="FILE"),
+    ] = None,
+    format: options.Answer = Format.table,
+) -> None:
     """Name what each venue lacks on this machine, and the command that mends it.
 
     Exit code 0 if any venue is ready, else 3.
 
     Example: testbed doctor
+
+    Example: testbed doctor topologies/metro.yaml
     """
     from testbed import doctor as diagnosis
     from testbed.provenance import versions
 
-    found = diagnosis.diagnose()
+    found = diagnosis.diagnose(pipeline.either(file) if file else None)
     if format is Format.json:
         answer(
             {

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from testbed import pipeline, registry
 from testbed.commands import options
-from testbed.daemons import READY, Daemon
+from testbed.configurations import configuration_of
 from testbed.impairments import shown
 from testbed.refusal import quoted, suggestion
 from testbed.terminal import Format, answer, table
 from testbed.units import Quantity, show_duration
 
 if TYPE_CHECKING:
-    from testbed.job import Interface, Job, Node
+    from testbed.job import Interface, Job
 
 
 def plan(
@@ -42,10 +42,7 @@ def plan(
 
     Example: testbed plan topologies/metro.yaml --policy --node north.core
     """
-    if pipeline.top_level_keys(file) & pipeline.SCENARIO_KEYS or set or not file.is_file():
-        job = pipeline.plan(file, seed, set, clock.value)
-    else:
-        job = pipeline.bare(file, seed, clock.value)
+    job = pipeline.either(file, seed, set, clock.value)
     if policy or node:
         _show_policy(job, node, format)
     elif format is Format.json:
@@ -56,7 +53,7 @@ def plan(
 
 def _show_policy(job: Job, only: str | None, format: Format) -> None:
     """Print what the routing daemons are told, as they read it."""
-    found = {node.name: told for node in job.nodes if (told := _configuration(node))}
+    found = {node.name: told for node in job.nodes if (told := configuration_of(node))}
     if only is not None and only not in found:
         hint = suggestion(only, found, "'testbed plan FILE' lists the nodes")
         raise typer.BadParameter(f"no routing daemon runs on a node {quoted(only)}; {hint}")
@@ -67,16 +64,6 @@ def _show_policy(job: Job, only: str | None, format: Format) -> None:
     for name, files in shown.items():
         for path, text in files.items():
             print(f"# {name}: {path}\n{text}")
-
-
-def _configuration(node: Node) -> dict[str, str]:
-    """The files of a node's routing daemon, by path."""
-    for process in node.processes:
-        ready, _, source = process.ready.partition(":")
-        if ready == READY:
-            names = cast("type[Daemon]", registry.sourced(source)).configuration
-            return {path: text for path, text in node.files.items() if path.rpartition("/")[2] in names}
-    return {}
 
 
 def show(job: Job) -> None:

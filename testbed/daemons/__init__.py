@@ -7,6 +7,8 @@ node (`answers`, `settled`, `become`), which is why nothing here imports more th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from testbed.job import Process
@@ -19,13 +21,23 @@ class DaemonError(RuntimeError):
     """A daemon that refused a command, or went away."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a daemon has words for, of a number that may be anything in the YAML; durations in ns."""
+
+    least: int
+    most: int
+    step: int = 1
+
+
 class Daemon(ABC):
     """The routing daemon of one node, whose files and sockets lie in `folder`."""
 
     kind: ClassVar[str] = ""
     programs: ClassVar[dict[str, str]] = {}  # what it runs, and the Debian package of each
     configuration: ClassVar[tuple[str, ...]] = ()  # names of the files that say what it does
-    cannot: ClassVar[dict[str, str]] = {}  # keys of `bgp` that it has no words for, and why
+    cannot: ClassVar[dict[str, str]] = {}  # keys of `bgp`, or `rov`, that it has no words for, and why
+    limits: ClassVar[dict[tuple[str, ...], Limit]] = {}  # by the way to a number in `bgp`, or in OSPF's `bfd`
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -41,8 +53,13 @@ class Daemon(ABC):
         """What runs, in the order in which it starts; the last is ready when routing has come up."""
 
     @abstractmethod
-    def check(self) -> tuple[str, ...]:
-        """The command that reads the files and exits with 0 if they are in order, without any network."""
+    def check(self) -> Iterable[tuple[str, ...]]:
+        """Commands that read the files and exit with 0 if they are in order: no network, no rights needed."""
+
+    def complaint(self, output: str) -> str:
+        """The mistake that a check which failed told of: the last that it said."""
+        lines = output.strip().splitlines()
+        return lines[-1] if lines else ""
 
     # On the node, while it runs.
 

@@ -51,9 +51,9 @@ class Bird(Daemon):
         argv = ("bird", "-f", "-c", f"{self.folder}/bird.conf", "-s", self._socket, *recover)
         return (Process(name="bird", argv=argv, ready=f"{READY}:{__name__}:{type(self).__qualname__}"),)
 
-    def check(self) -> tuple[str, ...]:
+    def check(self) -> Iterator[tuple[str, ...]]:
         """BIRD parses its configuration and says where it is wrong."""
-        return "bird", "-p", "-c", f"{self.folder}/bird.conf"
+        yield "bird", "-p", "-c", f"{self.folder}/bird.conf"
 
     def answers(self) -> bool:
         """Whether BIRD listens at its socket."""

@@ -42,7 +42,7 @@ _MAIN, _CLONED = 254, 0x200
 _KINDS = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _PROTOCOLS = {
     2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird",
-    186: "bgp", 187: "isis", 188: "ospf",
+    186: "bgp", 187: "isis", 188: "ospf", 196: "static",
 }  # fmt: skip
 _BYTES = {sockets.AF_INET: 4, sockets.AF_INET6: 16}
 _ROOM = 8 << 20  # bytes of a socket for changes not read yet; they are taken only when needed

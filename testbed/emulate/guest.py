@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -59,6 +60,9 @@ def prepare() -> None:
     for name, text in _LOOKUPS.items():
         Path("/etc", name).unlink(missing_ok=True)  # it may be a link to what is not there
         Path("/etc", name).write_text(text)
+    groups = Path("/etc/group")
+    # FRR runs as nobody who is not of its group, not even as root
+    groups.write_text(re.sub(r"^(frrvty:.*:)", r"\1root,", groups.read_text(), flags=re.MULTILINE))
     for path in (NODES, CONTENT):
         Path(path).mkdir(parents=True)
     # Who runs next follows from who woke first, and not from how much each has run before, which differs

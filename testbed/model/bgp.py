@@ -65,6 +65,7 @@ def _daemon(kind: str) -> str:
 
 Seconds = Annotated[SomeTime, AfterValidator(_seconds)]
 Milliseconds = Annotated[SomeTime, AfterValidator(_milliseconds)]
+Interval = Annotated[Duration, AfterValidator(_seconds)]  # 0s is none
 Hold = Annotated[Duration, AfterValidator(_hold)]
 AnyPrefix = Annotated[str, AfterValidator(_prefix)]
 CommunityText = Annotated[str, AfterValidator(_community)]
@@ -129,7 +130,7 @@ class BgpSpec(Model):
     connect_retry: Seconds | None = Field(
         default=None, examples=["120s"], description="between attempts to connect; BIRD and FRR 120s"
     )
-    advertisement_interval: Seconds | None = Field(
+    advertisement_interval: Interval | None = Field(
         default=None,
         examples=["30s"],
         description="least time between updates of a route (RFC 4271, 9.2.1.1); none in BIRD, FRR 0s",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import cast
+from typing import Any, cast
 
 from testbed import registry
 from testbed.daemons import Daemon
 from testbed.model.bgp import Accept, Announce, BgpSpec
 from testbed.model.breach import Breach, absent, network_at
 from testbed.model.document import Location
+from testbed.model.fields import Model
 from testbed.model.prefixes import NoRoom, assign
 from testbed.model.topology import Exchange, Network, Topology, Wire
+from testbed.units import Duration, show_duration
 
 Net = IPv4Network | IPv6Network
 
@@ -21,7 +23,7 @@ _TO_SHARE = "write anycast: true at each, or another prefix"
 
 def breaches(topology: Topology) -> Iterator[Breach]:
     """Every rule that the routing of a topology breaks."""
-    for rule in (_daemons, _kept, _reflectors, _ospf, _origins, _links, _bilateral):
+    for rule in (_daemons, _kept, _limits, _reflectors, _ospf, _origins, _links, _bilateral):
         yield from rule(topology)
 
 
@@ -52,6 +54,37 @@ def _kept(topology: Topology) -> Iterator[Breach]:
                 others = [other for other, found in known.items() if key not in found.cannot]
                 write = f"write daemon: {others[0]}, or delete {key}" if others else f"delete {key}"
                 yield Breach((*location, key), f"{node} runs {kind}; {cannot[key]}", write, on_key=True)
+
+
+def _limits(topology: Topology) -> Iterator[Breach]:
+    """No number that a daemon cannot be told."""
+    known = cast("dict[str, type[Daemon]]", registry.kinds("daemons"))
+    said: list[tuple[Location, Model, list[str]]] = [*_specs(topology)]
+    for name, network in topology.networks.items():
+        routers = [f"{name}.{router}" for router in network.routers]
+        if network.ospf:
+            said.append(((*network_at(name), "ospf"), network.ospf, routers))
+    for location, spec, nodes in said:
+        for kind, node in sorted({topology.daemon_of(node): node for node in reversed(nodes)}.items()):
+            for way, limit in known[kind].limits.items():
+                value = _number(spec, way)
+                if value is None or (limit.least <= value <= limit.most and value % limit.step == 0):
+                    continue
+                own, least, most, step = (
+                    show_duration(each) if isinstance(value, Duration) else str(each)
+                    for each in (value, limit.least, limit.most, limit.step)
+                )
+                stepped = f" in steps of {step}" if limit.step > 1 else ""
+                what = f"{node} runs {kind}, which cannot be told {own}"
+                yield Breach((*location, *way), what, f"write {least} to {most}{stepped}")
+
+
+def _number(spec: Model, way: tuple[str, ...]) -> int | None:
+    """What is written at a place, if anything is."""
+    found: Any = spec
+    for key in way:
+        found = getattr(found, key.replace("-", "_"), None)
+    return cast("int | None", found)
 
 
 def _specs(topology: Topology) -> Iterator[tuple[Location, BgpSpec, list[str]]]:
