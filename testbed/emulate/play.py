@@ -176,7 +176,9 @@ def _settle(job: Job, tables: Forwarding) -> int:
     while (ahead := max(tables.last_ns(), began) + job.settle_ns - time.time_ns()) > 0:
         if time.time_ns() - began > _PATIENCE_NS:
             raise RuntimeError(f"routing had not settled after {_PATIENCE_NS / S:g} s: some route flaps")
-        time.sleep(ahead / 1e9)
+        time.sleep(min(ahead, S) / S)
+        # a word now and then, for a busy machine may take minutes over it
+        tell(stage="waiting for routes", done=(time.time_ns() - began) / S, of=job.settle_ns / S)
     return max(tables.last_ns() - began, 0)
 
 

@@ -152,7 +152,7 @@ class Guest:
     kind: ClassVar[str] = "guest"
 
     memory_bytes: int = 2**30
-    hang_s: float = 60.0  # of real time without a word from the testbed in the guest
+    hang_s: float = 180.0  # of real time without a word from the guest; others may want the processor, too
     init: tuple[str, ...] = begin()
 
     @property
