@@ -19,9 +19,9 @@ WRAP = 2**32
 class Conversation:
     """One connection, from its handshake to its end, and the frames that the capture holds."""
 
-    def __init__(self, number, dice, begin_ns):
+    def __init__(self, port, dice, begin_ns):
         self.dice, self.seen, self.now = dice, [], begin_ns
-        self.version6, self.port = dice.random() < 0.3, 20_000 + number
+        self.version6, self.port = dice.random() < 0.3, port
         self.delay_ns = int(dice.choice((0.3, 2, 10, 40)) * MS)
         self.place = dice.choice((0.02, 0.5, 0.98))  # of the way from the server where the capture is
         self.loss = dice.choice((0, 0, 0.01, 0.05))
@@ -51,11 +51,7 @@ class Conversation:
         else:
             packet = ipv4(segment, *ends, 6)
         frame = ethernet(packet, mac(1), mac(2), 0x86DD if self.version6 else 0x0800)
-        if self.stamps or dice.random() < 0.5:
-            wobble = dice.randrange(50 * US)
-        else:
-            wobble = 0
-        delay_ns = self.delay_ns + wobble
+        delay_ns = self.delay_ns + (dice.randrange(50 * US) if self.stamps or dice.random() < 0.5 else 0)
         if dice.random() < self.disorder:
             delay_ns += dice.randrange(self.delay_ns) + 200 * US
         part = self.place if from_server else 1 - self.place
@@ -111,9 +107,7 @@ class Conversation:
 
     def segment(self, number):
         data = lambda: self.take(number)  # noqa: E731
-        self.send(
-            True, self.seq(number), self.client_isn + 101, ACK, MSS, options=self.options(), then=data
-        )
+        self.send(True, self.seq(number), self.client_isn + 101, ACK, MSS, options=self.options(), then=data)
 
     def arm(self):
         self.timer += 1
@@ -184,10 +178,15 @@ class Conversation:
 
 
 def conversations(count, seed):
-    """The frames of so many connections, in the order of time; some reuse the ports of earlier ones."""
-    seen = []
+    """The frames of so many connections, in the order of time; some reuse the ports of ones that are over."""
+    seen, over = [], []
     for number in range(count):
         dice = random.Random(f"{seed}-{number}")
-        own = number if number % 10 else max(number - 5, 0)
-        seen += Conversation(own, dice, EPOCH_NS + number * 40 * MS).run()
+        begin_ns = EPOCH_NS + number * 40 * MS
+        port = 20_000 + number
+        if number % 10 == 0 and over and over[0][0] < begin_ns:
+            port = heapq.heappop(over)[1]
+        conversation = Conversation(port, dice, begin_ns)
+        seen += conversation.run()
+        heapq.heappush(over, (conversation.now + 100 * MS, port))
     return sorted(seen, key=lambda each: each[0])

@@ -2,24 +2,15 @@
 
 import collections
 import shutil
-import subprocess
 
 import harsh
 import pytest
+from judge import judged, labels, near
 
-from testbed.measure.packets import ANALYSES
 from testbed.measure.points import file_of, points
 
 pytestmark = pytest.mark.guest
 
-# tshark's field, where it is not our word with underscores.
-FIELDS = {
-    "duplicate-ack": "duplicate_ack",
-    "previous-segment-not-captured": "lost_segment",
-    "acked-unseen-segment": "ack_lost_segment",
-    "port-numbers-reused": "reused_ports",
-}
-LABELS = [label for label in ANALYSES if label != "timeout"]  # which tshark has no field for
 SEEN_HERE = {
     "retransmission", "fast-retransmission", "spurious-retransmission", "out-of-order", "duplicate-ack",
     "previous-segment-not-captured", "window-update", "zero-window", "window-full", "keep-alive",
@@ -56,54 +47,30 @@ def test_every_packet_that_crossed_a_node_did_so_once(tables):
 
 
 @pytest.fixture(scope="module")
-def judged(tables):
+def said(tables):
     """By capture, what tshark says of each frame: its labels, and its round-trip time in nanoseconds."""
     if shutil.which("tshark") is None:
         pytest.skip("tshark, the judge, is not installed")
-    found = {}
-    for point in points(tables.job):
-        command = [
-            "tshark",
-            "-r",
-            str(file_of(tables.run, point)),
-            "-n",
-            "-T",
-            "fields",
-            "-E",
-            "occurrence=f",
-        ]
-        for field in ["ack_rtt", *(FIELDS.get(label, label.replace("-", "_")) for label in LABELS)]:
-            command += ["-e", f"tcp.analysis.{field}"]
-        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
-        rows = [line.split("\t") for line in lines]
-        found[point.name] = [
-            (
-                {label for label, said in zip(LABELS, row[1:], strict=True) if said},
-                round(float(row[0]) * 1e9) if row[0] else None,
-            )
-            for row in rows
-        ]
-    return found
+    return {point.name: judged(file_of(tables.run, point)) for point in points(tables.job)}
 
 
-def test_tshark_agrees_on_every_segment(tables, judged):
+def test_tshark_agrees_on_every_segment(tables, said):
     packets, differing, met = 0, [], collections.Counter()
     for point in points(tables.job):
         ours = tables.sql(
             "select tcp_analysis, rtt_ns, proto from packets where node = ? and interface = ?",
             point.node, point.interface,
         )  # fmt: skip
-        for number, ((labels, rtt_ns), (said, measured_ns, proto)) in enumerate(
-            zip(judged[point.name], ours, strict=True), start=1
+        for number, ((theirs, rtt_ns), (analysis, measured_ns, proto)) in enumerate(
+            zip(said[point.name], ours, strict=True), start=1
         ):
             if proto != "tcp":
                 continue
             packets += 1
-            mine = set((said or "").split()) - {"timeout"}
+            mine = labels(analysis)
             met.update(mine)
-            near = rtt_ns == measured_ns or (rtt_ns and measured_ns and abs(rtt_ns - measured_ns) <= 1000)
-            if mine != labels or not near:
-                differing.append((point.name, number, labels ^ mine, rtt_ns, measured_ns))
+            if mine != theirs or not near(rtt_ns, measured_ns):
+                differing.append((point.name, number, theirs ^ mine, rtt_ns, measured_ns))
     assert packets > 100_000
     assert met.keys() >= SEEN_HERE
     assert len(differing) <= packets / 1000, differing[:20]

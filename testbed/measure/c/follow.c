@@ -14,7 +14,7 @@ enum {
 };
 enum { MOST = 1 << 16, SPANS = 1 << 14 }; /* segments and spans of one direction that are remembered */
 enum { EARLIER = 16 };		/* connections back that a retried SYN may be of */
-enum { MOST_SCALE = 14 };	/* RFC 7323, section 2.3 */
+enum { MOST_SCALE = 14, UNKNOWN_SCALE = -1, NO_SCALE = -2 }; /* RFC 7323, section 2.3 */
 static const int64_t FAST_NS = 20000000, REORDER_NS = 3000000; /* Wireshark's thresholds */
 static const int64_t RTO_MIN_NS = 200000000;	/* TCP_RTO_MIN of Linux */
 static const int64_t NEVER = INT64_MAX;
@@ -48,16 +48,17 @@ typedef struct {
 	Sent *sent;		/* not acknowledged yet, by `end` */
 	size_t first, count, room;
 	int64_t segment_ns;	/* of the last segment */
-	int64_t again_ns;	/* when what ends where it is acknowledged came again; NEVER: it did not */
 	int64_t next_ns;	/* when `next` was last raised */
 	uint32_t next;		/* the sequence number that Wireshark expects next */
+	uint32_t unbroken;	/* up to where it has seen all, as it sees it */
 	uint32_t last_ack, last_sacked; /* that it sent */
 	int64_t last_ack_ns;
 	int32_t window;		/* that it offered last, not scaled; -1: none yet */
-	int16_t scale;		/* -1: not known */
+	int16_t scale;		/* or one of the constants above */
 	uint16_t last_analysis;
 	uint32_t repeats;	/* duplicate acknowledgements in a row */
 	uint8_t known, ack_known, acks, met; /* of base, acked, last_ack and next */
+	uint8_t gaps;		/* acknowledgements of what was not seen that are told of: two at most, one a gap */
 } Way;
 
 typedef struct {
@@ -75,7 +76,6 @@ typedef struct {
 	Summary summary;
 	int64_t asked_ns, answered_ns, hello_ns, met_ns;
 	uint32_t earlier;	/* the connection between these endpoints before; 0: none */
-	uint8_t syn_seen;
 	Way ways[2];
 } Flow;
 
@@ -225,8 +225,8 @@ static Flow *opened(Follow *follow, Row *row, size_t slot, int from_client, int 
 	};
 	flow->asked_ns = flow->answered_ns = flow->hello_ns = flow->met_ns = NEVER;
 	for (int side = 0; side < 2; side++) {
-		flow->ways[side].scale = flow->ways[side].window = -1;
-		flow->ways[side].again_ns = NEVER;
+		flow->ways[side].scale = UNKNOWN_SCALE;
+		flow->ways[side].window = -1;
 		flow->ways[side].total = &flow->summary.totals[side];
 		flow->ways[side].total->first_out_ns = flow->ways[side].total->first_in_ns = NEVER;
 	}
@@ -235,6 +235,12 @@ static Flow *opened(Follow *follow, Row *row, size_t slot, int from_client, int 
 	follow->flows[follow->count++] = flow;
 	follow->slots[slot] = row->flow = (uint32_t)follow->count;
 	return flow;
+}
+
+/* Whether a SYN, or the answer to it, is of a connection: an answer may take the SYN's data, too (RFC 7413). */
+static int opened_by(const Summary *flow, uint32_t isn, int answer)
+{
+	return flow->isn >= 0 && (answer ? isn - (uint32_t)flow->isn <= UINT16_MAX : isn == (uint32_t)flow->isn);
 }
 
 /* The connection that a packet belongs to. A SYN opens one, unless it is one of an earlier one's, retried. */
@@ -246,27 +252,24 @@ static Flow *flow_of(Follow *follow, Row *row)
 	}
 	size_t slot = slot_of(follow, row);
 	uint32_t number = follow->slots[slot];
-	int syn = row->has & TCP && row->tcp_flags & SYN && !(row->tcp_flags & RST), answer = row->tcp_flags & ACK;
+	int answer = !!(row->tcp_flags & ACK);
 
-	if (syn && (!answer || !number || !follow->flows[number - 1]->syn_seen)) {
-		int64_t isn = answer ? (uint32_t)(row->ack - 1) : row->seq;
-		uint32_t met = number;
+	if (row->has & TCP && row->tcp_flags & SYN && !(row->tcp_flags & RST)) {
+		uint32_t isn = answer ? row->ack - 1 : row->seq, met = number;
 		int back = 0;
 
-		while (met && follow->flows[met - 1]->summary.isn != isn)
+		while (met && !opened_by(&follow->flows[met - 1]->summary, isn, answer))
 			met = ++back < EARLIER ? follow->flows[met - 1]->earlier : 0;
 		if (!met) {
 			Flow *flow = opened(follow, row, slot, !answer, 1, isn);
 
 			if (!flow)
 				return NULL;
-			flow->syn_seen = !answer;
-			if (number && follow->flows[number - 1]->summary.isn >= 0)
+			if (number)
 				row->analysis |= REUSED;
 			return flow;
 		}
 		number = met;
-		follow->flows[met - 1]->syn_seen |= !answer;
 	}
 	if (!number) {
 		/* With no SYN to tell, the service's port is the lower one; else who speaks first is client. */
@@ -333,14 +336,11 @@ static int64_t unwrapped(const Way *way, uint32_t number)
 	return way->top + (int32_t)(number - (uint32_t)(way->base + (uint64_t)way->top));
 }
 
-/* Remember that an acknowledgement up to `end` would answer what is seen now, unless it answers another. */
+/* Remember that an acknowledgement up to `end` would answer what is seen now, unless it answers another. What
+ * was acknowledged before may be again.
+ */
 static void await(Follow *follow, Way *way, int64_t end, int64_t t_ns)
 {
-	if (way->ack_known && end <= way->acked) {
-		if (end == way->acked && way->again_ns == NEVER)
-			way->again_ns = t_ns;
-		return;
-	}
 	if (way->count == MOST) {
 		way->first++;
 		way->count--;
@@ -407,24 +407,21 @@ static void segment(Follow *follow, Way *way, Row *row, int64_t low, int64_t siz
 static void acknowledged(Follow *follow, const Flow *flow, Way *way, Row *row)
 {
 	int64_t reached = unwrapped(way, row->ack), since = way->ack_known ? way->acked : INT64_MIN;
-	int unsure = 0;
+	int unsure = reached <= since;
 	size_t kept = 0;
 
-	if (reached == since && way->again_ns != NEVER) { /* the answer to what had been acknowledged before */
-		row->rtt_ns = row->t_ns - way->again_ns;
-		way->again_ns = NEVER;
-	}
-	if (reached <= since)
-		return;
-	way->again_ns = NEVER;
-	for (size_t each = 0; each < way->unsure.count; each++) {
+	for (size_t each = 0; reached > since && each < way->unsure.count; each++) {
 		const Span span = way->unsure.at[each];
 
 		unsure |= span.low < reached && span.high > since;
 		if (span.high > reached)
 			way->unsure.at[kept++] = span;
 	}
-	way->unsure.count = kept;
+	if (reached > since) {
+		way->unsure.count = kept;
+		way->acked = reached;
+		way->ack_known = 1;
+	}
 	while (way->count && way->sent[way->first].end <= reached) {
 		const Sent *sent = &way->sent[way->first++];
 
@@ -443,12 +440,10 @@ static void acknowledged(Follow *follow, const Flow *flow, Way *way, Row *row)
 	}
 	if (!way->count)
 		way->first = 0;
-	way->acked = reached;
-	way->ack_known = 1;
 }
 
 /* Name a segment of `size` in the sequence space as Wireshark does. */
-static void name(const Flow *flow, Way *way, const Way *other, Row *row, uint32_t size)
+static void name(const Flow *flow, Way *way, Way *other, Row *row, uint32_t size)
 {
 	uint16_t found = 0, flags = row->tcp_flags;
 	uint32_t end = row->seq + size;
@@ -468,22 +463,28 @@ static void name(const Flow *flow, Way *way, const Way *other, Row *row, uint32_
 		found |= keeps ? KEEP_ALIVE : 0;
 		if (empty && row->tcp_window && expected && same_ack && !special) {
 			if (row->tcp_window != way->window)
-				found |= row->extra ? DUP_ACK : WINDOW_UPDATE;
+				found |= WINDOW_UPDATE;
 			else
 				found |= other->last_analysis & KEEP_ALIVE ? KEEP_ALIVE_ACK : DUP_ACK;
 			repeated = !!(found & DUP_ACK);
 		}
-		if (!empty && !special && way->scale >= 0 && other->scale >= 0 && other->acks && other->window >= 0 &&
-		    end == other->last_ack + ((uint32_t)other->window << other->scale))
+		int scale = way->scale == NO_SCALE || other->scale == NO_SCALE ? 0 : other->scale;
+
+		if (!empty && !special && other->scale != UNKNOWN_SCALE && other->acks && other->window >= 0 &&
+		    end == other->last_ack + ((uint32_t)other->window << scale))
 			found |= WINDOW_FULL;
-		if (flags & ACK && other->met && (int32_t)(row->ack - other->next) > 0)
+		if (flags & ACK && other->gaps && (int32_t)(row->ack - other->unbroken) > 0) {
 			found |= ACKED_UNSEEN;
-		if (size && ahead < 0 && !keeps) {
+			other->unbroken = other->next;
+			other->gaps--;
+		}
+		if (!empty && !keeps && other->acks && (int32_t)(end - other->last_ack) <= 0) {
+			found |= SPURIOUS | RESENT;
+		} else if (size && ahead < 0 && !keeps && (ahead < -1 || row->payload_length <= 1)) {
+			/* What begins with the byte of a probe or a keep-alive goes on. */
 			int64_t threshold = flow->summary.handshake_ns > 0 ? flow->summary.handshake_ns : REORDER_NS;
 
-			if (!empty && other->acks && (int32_t)(end - other->last_ack) <= 0)
-				found |= SPURIOUS | RESENT;
-			else if (other->repeats >= 2 && other->last_ack == row->seq &&
+			if (other->repeats >= 2 && other->last_ack == row->seq &&
 				 row->t_ns - other->last_ack_ns < FAST_NS)
 				found |= FAST | RESENT;
 			else if (row->t_ns - way->next_ns < threshold && end != way->next)
@@ -492,14 +493,20 @@ static void name(const Flow *flow, Way *way, const Way *other, Row *row, uint32_
 				found |= RESENT;
 		}
 	}
-	if (!repeated && flags & ACK && way->acks && (int32_t)(row->ack - way->last_ack) > 0)
+	if (!repeated && flags & ACK && way->acks && row->ack != way->last_ack)
 		way->repeats = 0;
 	way->repeats += (uint32_t)repeated;
-	if (!way->met || ((int32_t)(end - way->next) > 0 && !(found & ZERO_PROBE))) {
+	int first = !way->met;
+
+	if (first || ((int32_t)(end - way->next) > 0 && !(found & ZERO_PROBE))) {
 		way->next = end;
 		way->next_ns = row->t_ns;
 		way->met = 1;
 	}
+	if (first || (row->seq == way->unbroken && !(found & ZERO_PROBE)))
+		way->unbroken = way->next;
+	if (way->gaps < 2)
+		way->gaps += first || found & LOST;
 	row->analysis |= found;
 	way->last_analysis = found;
 	way->total->fast += !!(found & FAST);
@@ -540,8 +547,8 @@ static void tcp(Follow *follow, Flow *flow, Row *row, int side)
 
 	flow->summary.reset |= flags & RST;
 	handshakes(flow, row, side == 0);
-	if (flags & SYN && row->has & SCALE)
-		way->scale = row->scale < MOST_SCALE ? row->scale : MOST_SCALE;
+	if (flags & SYN)
+		way->scale = !(row->has & SCALE) ? NO_SCALE : row->scale < MOST_SCALE ? row->scale : MOST_SCALE;
 	name(flow, way, other, row, (uint32_t)size);
 	if (size && !(flags & RST)) {
 		if (!way->known) { /* what was sent before the first segment seen is a hole, too */
