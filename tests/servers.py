@@ -31,6 +31,11 @@ from testbed.kernel.boot import PROGRAMS_PATH
 
 BIRD = shutil.which("bird", path=PROGRAMS_PATH)
 
+MS = 1_000_000
+# For so long a daemon gathers news before it chooses anew, and then what is to become of the kernel's table.
+GATHERS_NS = {"bird": 0, "frr": 50 * MS}
+INSTALLS_NS = {"bird": 0, "frr": 10 * MS}
+
 
 def installed(daemon: type[Daemon]) -> bool:
     """Whether all that a routing daemon runs is there."""

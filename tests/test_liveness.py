@@ -4,8 +4,9 @@ import dataclasses
 from itertools import pairwise
 
 import pytest
+from servers import GATHERS_NS, installed
 
-from testbed import pipeline
+from testbed import configurations, pipeline, registry
 from testbed.job import Fault
 from testbed.measure import tables
 from testbed.measure.tables import Tables
@@ -55,10 +56,13 @@ faults:
 """
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+@pytest.fixture(scope="module", params=["bird", "frr"])
+def ran(request, tmp_path_factory):
+    if not installed(registry.kinds("daemons")[request.param]):
+        pytest.skip(f"{request.param} is not installed")
     folder = tmp_path_factory.mktemp("silent")
-    (folder / "silent.yaml").write_text(TOPOLOGY)
+    topology = TOPOLOGY.replace("defaults: {", f"defaults: {{daemon: {request.param}, ")
+    (folder / "silent.yaml").write_text(topology)
     (folder / "scenario.yaml").write_text(SCENARIO)
     run = folder / "run"
     run.mkdir()
@@ -75,6 +79,12 @@ def ran(tmp_path_factory):
     Guest().run(job, run, lambda *_: None)
     tables.write(run)
     return Tables(run)
+
+
+@pytest.fixture
+def slack_ns(ran):
+    """What a hub that closed a session takes to say so: to forget the routes, and to choose anew."""
+    return 2 * GATHERS_NS[configurations.daemon_of(ran.job.node("hub.a")).kind]
 
 
 def noticed_ns(tables, prefix):
@@ -100,7 +110,7 @@ def test_bfd_notices_within_three_of_its_intervals(ran):
     assert all(224 <= gap <= 301 for gap in gaps)
 
 
-def test_a_hold_time_of_90_s_notices_within_it(ran):
+def test_a_hold_time_of_90_s_notices_within_it(ran, slack_ns):
     """No more than the hold time after the last message (RFC 4271, section 6.5), of which BIRD takes up to a
     quarter as it does of every timer (section 10); keepalives come each third of it, so the last of them
     came up to 30 s before the silence."""
@@ -110,7 +120,7 @@ def test_a_hold_time_of_90_s_notices_within_it(ran):
     )  # fmt: skip
     assert heard_ns >= STRUCK_NS - 30 * S
     silent_ns = STRUCK_NS + noticed_ns(ran, "10.4.0.0/18") - heard_ns
-    assert 67.5 * S <= silent_ns <= 90 * S
+    assert 67.5 * S <= silent_ns <= 90 * S + slack_ns
 
 
 def test_a_session_with_ttl_security_is_heard_from_next_door(ran):
@@ -140,17 +150,17 @@ def told(tables, prefix):
     )  # fmt: skip
 
 
-def test_a_graceful_restart_is_none_of_the_neighbours_business(ran):
+def test_a_graceful_restart_is_none_of_the_neighbours_business(ran, slack_ns):
     """All three are killed and started again; only without RFC 4724 is the prefix withdrawn, and at once."""
     (gone, kind, _), (_, again, _) = told(ran, "10.7.0.0/18")
     assert (kind, again) == ("withdraw", "announce")
-    assert gone - KILLED_NS < 100 * MS
+    assert gone - KILLED_NS < 100 * MS + slack_ns
     assert told(ran, "10.8.0.0/18") == []
 
 
-def test_a_long_lived_graceful_restart_makes_routes_stale(ran):
+def test_a_long_lived_graceful_restart_makes_routes_stale(ran, slack_ns):
     """After the restart time of 3 s they are announced as LLGR_STALE, until learned anew (RFC 9494)."""
     (stale, first, communities), (fresh, second, none) = told(ran, "10.9.0.0/18")
     assert (first, communities, second, none) == ("announce", ["llgr-stale"], "announce", [])
-    assert 3 * S <= stale - KILLED_NS <= 3.2 * S
+    assert 3 * S <= stale - KILLED_NS <= 3.2 * S + slack_ns
     assert fresh > KILLED_NS + 10 * S
