@@ -2,9 +2,9 @@
 
 The networks are those with the largest customer cones of a file of CAIDA's AS relationships, as `testbed
 import caida FILE --top N` makes them: one router each. Without a file it is a graph of the model of
-Elmokashfi, Kvalbein and Dovrolis ("On the Scalability of BGP", IEEE JSAC 28(8), 2010) with 5,000 ASes, which
-has the Internet's tiers, multihoming and peering. The guest is on the virtual clock, as runs are, and looks
-into every router's kernel for what the relations let it reach.
+Elmokashfi, Kvalbein and Dovrolis ("On the Scalability of BGP", IEEE JSAC 28(8), 2010), which has the
+Internet's tiers, multihoming and peering; the more ASes it has, the denser is its core. The guest is on the
+virtual clock, as runs are, and looks into every router's kernel for what the relations let it reach.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from testbed.job import OUT, Job
 from testbed.routing import Routing
 
 SIZES = (20, 60, 200, 500)
-ASES, SEED = 5_000, 1
+ASES, SEED = 5_000, 1  # of the model
 MEMORY_BYTES = 3 * 2**30
 _RELATION = {"customer": "down", "peer": "across", "provider": "up"}
 
@@ -85,12 +85,12 @@ def _available_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
-def modelled(path: Path) -> None:
-    """Write a file of AS relationships of the model."""
+def modelled(path: Path, ases: int) -> None:
+    """Write a file of AS relationships of the model, of so many ASes."""
     import networkx as nx
 
-    graph = nx.random_internet_as_graph(ASES, seed=SEED)
-    lines = [f"# {ASES} ASes of the model of Elmokashfi et al. (2010), seed {SEED}"]
+    graph = nx.random_internet_as_graph(ases, seed=SEED)
+    lines = [f"# {ases} ASes of the model of Elmokashfi et al. (2010), seed {SEED}"]
     for a, b, told in graph.edges(data=True):
         if told["type"] == "peer":
             lines.append(f"{_asn(a)}|{_asn(b)}|0")
@@ -113,6 +113,7 @@ def main() -> int:
     )
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="N", help="ASes (%(default)s)")
     parser.add_argument("--file", type=Path, metavar="AS-REL", help="CAIDA's; a model's graph if not given")
+    parser.add_argument("--ases", type=int, default=ASES, metavar="N", help="of the model (%(default)s)")
     asked = parser.parse_args()
     from oca_crash import children_s, machine  # these bring much along that the guest does not need
 
@@ -128,7 +129,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
         relations = asked.file or Path(folder, "model.as-rel.txt")
         if not asked.file:
-            modelled(relations)
+            modelled(relations, asked.ases)
         for size in asked.sizes:
             topology = Path(folder, "caida.yaml")
             topology.write_text(caida.read(relations, size).yaml() + "families: [ipv4]\n")
