@@ -122,7 +122,8 @@ def main() -> int:
             "no mnexec here, so ours alone is measured; Debian's mininet has it, and need not be installed:\n"
             "  apt-get download mininet && dpkg -x mininet_*.deb x    and then  --mnexec x/usr/bin/mnexec"
         )
-    if missing := [f"{name} ({PROGRAMS[name]})" for name in PROGRAMS if not shutil.which(name)]:
+    missing = [f"{name} ({PROGRAMS[name]})" for name in PROGRAMS if not shutil.which(name)]
+    if mnexec is not None and missing:
         parser.error(f"stock Mininet needs {', '.join(missing)}")
     print(f"before: {machine()}", flush=True)
     columns = ("links", "ours up, s", "down, s", "stock up, s", "down, s", "ratio")
