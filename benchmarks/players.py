@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -113,6 +114,7 @@ class Cost:
     guest_cpu_s: float
     tables_cpu_s: float
     startup_s: float  # real time from the start to the scenario's zero
+    startup_cpu_s: float
     peak_bytes: int  # resident memory of the largest process, which is the guest's
     virtual_s: float
     played_s: float
@@ -130,14 +132,14 @@ def measured(folder: Path, name: str, topology: str, scenario: str, memory: str)
         "--memory", memory, "-f", "json",
     ]  # fmt: skip
     before, began = os.times(), time.monotonic()
-    startup_s, said = 0.0, ""
+    startup_s, startup_cpu_s, said = 0.0, 0.0, ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         for line in process.stderr:  # a line for each stage where no terminal is
             said = line
             if not startup_s and line.startswith("virtual time"):
-                startup_s = time.monotonic() - began
+                startup_s, startup_cpu_s = time.monotonic() - began, spent_s(process.pid)
         answered = process.stdout.read()
     after = os.times()
     if process.returncode not in (0, 1):
@@ -156,6 +158,7 @@ def measured(folder: Path, name: str, topology: str, scenario: str, memory: str)
         guest_cpu_s=record["stages_cpu_s"]["venue"],
         tables_cpu_s=record["stages_cpu_s"]["tables"],
         startup_s=startup_s,
+        startup_cpu_s=startup_cpu_s,
         peak_bytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
         virtual_s=told["virtual_s"],
         played_s=int(played_ns) / 1e9,
@@ -165,17 +168,35 @@ def measured(folder: Path, name: str, topology: str, scenario: str, memory: str)
     )
 
 
+def spent_s(pid: int) -> float:
+    """Processor time that a process and all that came of it have used so far (proc(5), stat)."""
+    ticks: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            ticks[int(stat.parent.name)] = sum(map(int, fields[11:15]))
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, waiting = 0, [pid]
+    while waiting:
+        each = waiting.pop()
+        found += ticks.get(each, 0)
+        waiting += children.get(each, [])
+    return found / os.sysconf("SC_CLK_TCK")
+
+
 def show_crowd(folder: Path, counts: Sequence[int], seconds: int, memory: str) -> None:
     """Print the cost for each number of players, and of what further ones add."""
-    names = ("players", "CPU s", "startup s", "peak MiB", "played s", "ms/played s", "stalls")
-    print("".join(f"{name:>13}" for name in names))
+    names = ("players", "CPU s", "startup: CPU s", "real s", "peak MiB", "played s", "ms/played s", "stalls")
+    print("".join(f"{name:>15}" for name in names))
     seen: list[tuple[int, Cost]] = []
     for count in counts:
         cost = measured(folder, "crowd", crowd(count), crowd_scenario(count, seconds), memory)
         seen.append((count, cost))
         each_ms = 1000 * cost.cpu_s / cost.played_s
-        figures = (count, cost.cpu_s, cost.startup_s, cost.peak_bytes / 2**20, cost.played_s, each_ms)
-        print("".join(f"{figure:>13.1f}" for figure in figures) + f"{cost.stalls:>13}", flush=True)
+        start = (cost.startup_cpu_s, cost.startup_s)
+        figures = (count, cost.cpu_s, *start, cost.peak_bytes / 2**20, cost.played_s, each_ms)
+        print("".join(f"{figure:>15.1f}" for figure in figures) + f"{cost.stalls:>15}", flush=True)
     for (few, one), (many, other) in pairwise(seen):
         more_ms = 1000 * (other.cpu_s - one.cpu_s) / (other.played_s - one.played_s)
         print(f"from {few} to {many} players: {more_ms:.2f} ms of CPU for each further second played")
