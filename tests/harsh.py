@@ -29,8 +29,11 @@ SECOND = (Shape(delay_ns=2 * MS, loss=FEW), Shape(delay_ns=2 * MS, loss=FEW))
 
 
 def rows():
-    """Each path between two plain wires, and a second link with losses behind it."""
-    return [
+    """Each path between two plain wires, and a second link with losses behind it.
+
+    One carries datagrams that are equal in every byte, and fragments; the others TCP.
+    """
+    made = [
         Row(
             name=name, hops=(WIRE, path, SECOND, (PLAIN, WIRE[0])),
             sender="traffic:stream",
@@ -43,6 +46,13 @@ def rows():
         )
         for name, path in PATHS.items()
     ]  # fmt: skip
+    datagrams = Row(
+        name="datagrams", hops=(WIRE, PATHS["copies"], PATHS["queue"], SECOND),
+        sender="traffic:scatter",
+        sending={"after_ns": 2 * S, "count": 1500, "sizes": [200, 4000, 200], "every_ns": 4 * MS},
+        receiver="traffic:sink",
+    )  # fmt: skip
+    return [*made, datagrams]
 
 
 def recorded(folder):

@@ -46,6 +46,23 @@ def test_every_packet_that_crossed_a_node_did_so_once(tables):
             assert passed == tables.scalar(seen, link)
 
 
+def test_of_equal_datagrams_and_of_fragments_some_were_lost(tables):
+    """Else the counts above would say nothing of them."""
+    fragments, numbered, equal = tables.sql(
+        """select count(*) filter (fragment is not null),
+               count(*) filter (fragment is not null and ip_id > 0),
+               count(*) filter (fragment is null and ip_id = 0)
+           from packets where node like 'datagrams-%' and sport = 9000 or fragment > 0"""
+    )[0]
+    assert min(fragments, equal) > 1000
+    assert numbered == fragments
+    lost, unsure = tables.sql(
+        """select count(*) filter (lost), count(*) filter (ambiguous) from hops
+           where "from" like 'datagrams-%'"""
+    )[0]
+    assert min(lost, unsure) > 50
+
+
 @pytest.fixture(scope="module")
 def said(tables):
     """By capture, what tshark says of each frame: its labels, and its round-trip time in nanoseconds."""

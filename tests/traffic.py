@@ -15,6 +15,7 @@ from testbed.emulate.netlink import Netlink, nested
 PORT = 9000
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # beyond what net.core allows everybody
 _RTA_METRICS, _RTAX_QUICKACK = 8, 15
+_IP_MTU_DISCOVER, _DONT, _DO = 10, 0, 2  # linux/in.h
 
 
 def send(config):
@@ -35,6 +36,24 @@ def send(config):
                 for number in range(first, min(first + burst, config["count"])):
                     out.send(number.to_bytes(4) + padding)  # no two alike, so that each can be followed
                 due += config["every_ns"]
+        signal.pause()
+
+
+def scatter(config):
+    """Send `count` equal UDP datagrams of each of `sizes` (bytes of payload) in turn, two every `every_ns`.
+
+    What fits into a packet must not be fragmented, so it has identification 0, as RFC 6864 allows, and is
+    equal to the last one in all of its bytes; the rest becomes fragments.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.bind(("0.0.0.0", PORT))
+        time.sleep(config["after_ns"] / 1e9)
+        for number in range(config["count"]):
+            for size in config["sizes"]:
+                out.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _DO if size < 1472 else _DONT)
+                out.sendto(bytes(size), (config["to"], PORT))
+            if number % 2:
+                time.sleep(config["every_ns"] / 1e9)
         signal.pause()
 
 
