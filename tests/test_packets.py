@@ -1,5 +1,6 @@
 import contextlib
 import logging
+import struct
 
 import numpy as np
 import pytest
@@ -242,6 +243,74 @@ def test_scapy_reads_the_same(tmp_path, made):
         assert packets.scale[index] == options.get("WScale", 0)
         assert (packets.ts_val[index], packets.ts_ecr[index]) == tuple(options.get("Timestamp", (0, 0)))
         assert sacks(packets)[index] == list(options.get("SAck", ()))
+
+
+ADDRESS4 = st.integers(1, 254).map(lambda last: f"10.0.0.{last}")
+ADDRESS6 = st.integers(1, 9999).map(lambda last: f"2001:db8::{last:x}")
+
+
+@st.composite
+def others(draw):
+    """A random packet that is no plain TCP or UDP: ARP, ICMP that quotes, fragments, extension headers."""
+    macs = scapy.Ether(src=mac(1), dst=mac(2))
+    kind = draw(st.sampled_from(["arp", "icmp", "icmp6", "fragment", "fragment6", "extended"]))
+    src, dst = draw(ADDRESS4), draw(ADDRESS4)
+    inner = scapy.UDP(sport=draw(PORTS), dport=draw(PORTS)) / scapy.Raw(b"12345678")
+    if kind == "arp":
+        return macs / scapy.ARP(op=draw(st.sampled_from([1, 2])), psrc=src, pdst=dst)
+    if kind == "icmp":
+        error = scapy.ICMP(type=draw(st.sampled_from([3, 11, 12])), code=draw(st.integers(0, 15)))
+        quoted = scapy.IP(src=draw(ADDRESS4), dst=draw(ADDRESS4), id=draw(PORTS)) / inner
+        return macs / scapy.IP(src=src, dst=dst) / error / scapy.Raw(bytes(quoted)[:28])
+    if kind == "fragment":
+        offset = draw(st.integers(0, 8191))
+        return macs / scapy.IP(src=src, dst=dst, proto=17, frag=offset, flags="MF") / scapy.Raw(bytes(inner))
+    network = scapy.IPv6(src=draw(ADDRESS6), dst=draw(ADDRESS6), hlim=draw(st.integers(1, 255)))
+    if kind == "icmp6":
+        quoted = scapy.IPv6(src=draw(ADDRESS6), dst=draw(ADDRESS6)) / inner
+        return macs / network / scapy.ICMPv6TimeExceeded(code=draw(st.integers(0, 1))) / quoted
+    if kind == "fragment6":
+        header = scapy.IPv6ExtHdrFragment(offset=draw(st.integers(0, 8191)), m=1, id=draw(WORDS), nh=17)
+        return macs / network / header / scapy.Raw(bytes(inner))
+    headers = (
+        scapy.IPv6ExtHdrHopByHop(),
+        scapy.IPv6ExtHdrDestOpt(),
+        scapy.IPv6ExtHdrRouting(addresses=["2001:db8::1"]),
+    )
+    for header in draw(st.lists(st.sampled_from(headers), min_size=1, max_size=3)):
+        network = network / header
+    return macs / network / inner
+
+
+@NEVER_CRASH
+@given(made=st.lists(others(), min_size=1, max_size=6))
+def test_scapy_reads_the_same_of_what_is_no_plain_packet(tmp_path, made):
+    frames = [bytes(each) for each in made]
+    packets, texts = parsed(tmp_path, *frames)
+    for index, packet in enumerate(map(scapy.Ether, frames)):
+        src, dst = texts[packets.src[index]], texts[packets.dst[index]]
+        name = PROTOCOLS[packets.proto[index]]
+        if scapy.ARP in packet:
+            assert (name, src, dst) == ("arp", packet.psrc, packet.pdst)
+            continue
+        network = packet[scapy.IP] if scapy.IP in packet else packet[scapy.IPv6]
+        assert (src, dst) == (network.src, network.dst)
+        cut = packet.getlayer(scapy.IPv6ExtHdrFragment)
+        offset = cut.offset if cut else network.frag if scapy.IP in packet else 0
+        assert packets.fragment[index] == offset
+        error = packet.getlayer(scapy.ICMP) or packet.getlayer(scapy.ICMPv6TimeExceeded)
+        if error is None:
+            ports = struct.unpack(">HH", frames[index][-16:-12])  # UDP, whose payload has eight bytes
+            assert name == "udp"
+            assert packets.has_ports[index] == (not offset)
+            assert (packets.sport[index], packets.dport[index]) == (ports if not offset else (0, 0))
+            continue
+        assert (packets.icmp_type[index], packets.icmp_code[index]) == (error.type, error.code)
+        quoted = packet.getlayer(scapy.IPerror) or packet.getlayer(scapy.IPerror6)
+        transport = packet.getlayer(scapy.UDPerror)
+        words = packets.extras[packets.extra[index] - 1]["words"]
+        assert (texts[words[0]], texts[words[1]], words[2]) == (quoted.src, quoted.dst, 17)
+        assert (words[3], words[4], words[7]) == (transport.sport, transport.dport, 1)
 
 
 @NEVER_CRASH
