@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+from servers import installed
 from wiring import S, asked, found, others
 
+from testbed.daemons.frr import Frr
 from testbed.model import load_topology
 from testbed.plan import bare
 from testbed.roles import place
@@ -51,10 +53,22 @@ links:
 """
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    path = tmp_path_factory.mktemp("topology") / "dual.yaml"
-    path.write_text(TOPOLOGY)
+# FRR beside BIRD in one AS, alone in another, and towards an OCA.
+MIXED = (
+    ("north: {", "north: {daemons: {a: frr}, "), ("south: {", "south: {daemon: frr, "),
+    ("transit: {", "transit: {daemons: {b: frr}, "), ("asn: 64600\n", "asn: 64600\n  daemon: frr\n"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[(), MIXED], ids=["bird", "mixed"])
+def job(request, tmp_path_factory):
+    if request.param and not installed(Frr):
+        pytest.skip("frr is not installed")
+    path, text = tmp_path_factory.mktemp("topology") / "dual.yaml", TOPOLOGY
+    for before, after in request.param:
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
     planned = bare(load_topology(path), clock="virtual")
     for node, targets in others(planned, "router", "host").items():
         planned = asked(planned, node, "ping", targets=targets)

@@ -80,14 +80,12 @@ class Frr(Daemon):
 
     def settled(self) -> bool:
         """Whether its sessions and OSPF's neighbours are up."""
-        if not self.answers():
-            return False
-        present = self._present()
+        asked = {"ospfd": _unlinked, "ospf6d": _unlinked6, "bgpd": _closed}
         try:
-            return (
-                ("ospfd" not in present or _linked(self._socket("ospfd")))
-                and ("ospf6d" not in present or _linked6(self._socket("ospf6d"), self._passive()))
-                and ("bgpd" not in present or _established(self._socket("bgpd")))
+            return self.answers() and not any(
+                waiting(self._socket(name), frr_lines.parse(Path(self._file(name)).read_text()))
+                for name, waiting in asked.items()
+                if name in self._present()
             )
         except (OSError, vty.FrrError):
             return False
@@ -108,11 +106,6 @@ class Frr(Daemon):
                             family = f"ipv{session.family} unicast"
                             vty.ask(socket, f"clear bgp {family} {session.address} soft {way}")
 
-    def _passive(self) -> set[str]:
-        """The interfaces on which OSPFv3 speaks with nobody."""
-        tree = frr_lines.parse(Path(self._file("ospf6d")).read_text())
-        return {line.split()[1] for line, below in tree.items() if "ipv6 ospf6 passive" in below}
-
     def _present(self) -> list[str]:
         return [name for name in PROCESSES if Path(self._file(name)).exists()]
 
@@ -128,27 +121,34 @@ def _names(line: str) -> set[str]:
     return {word.partition(".")[0] for word in line.split()}
 
 
-# Answers.
+# What a process says of those that its configuration names.
 
 
-def _established(socket: str) -> bool:
-    """Whether every session is established, or closed for too many prefixes, which ends it as well."""
-    families = vty.asked(socket, "show bgp summary")
-    peers = [peer for each in families.values() if isinstance(each, dict) for peer in each["peers"].items()]
-    return all(
-        peer["state"] == "Established" or "PfxCt" in peer["state"] or _refused(socket, address)
-        for address, peer in peers
-    )
+def _closed(bgpd: str, told: frr_lines.Tree) -> list[str]:
+    """The neighbours whose session is not up, nor was closed for too many prefixes, which ends it, too."""
+    families = vty.asked(bgpd, "show bgp summary")
+    states = {
+        address: peer["state"]
+        for each in families.values() if isinstance(each, dict) for address, peer in each["peers"].items()
+    }  # fmt: skip
+    router = next(below for line, below in told.items() if line.startswith("router bgp "))
+    wanted = [words[1] for words in map(str.split, router) if words[2:3] == ["remote-as"]]
+    return [
+        address
+        for address in wanted
+        if (state := states.get(address, "")) != "Established"
+        and "PfxCt" not in state
+        and not _refused(bgpd, address)
+    ]
 
 
-def _refused(socket: str, address: str) -> bool:
+def _refused(bgpd: str, address: str) -> bool:
     """Whether the neighbour has closed the session for too many prefixes."""
-    told = vty.asked(socket, f"show bgp neighbors {address}").get(address, {})
+    told = vty.asked(bgpd, f"show bgp neighbors {address}").get(address, {})
     return "Maximum Number of Prefixes" in told.get("lastNotificationReason", "")
 
 
-def _linked(ospfd: str) -> bool:
-    """Whether every OSPF link has found its neighbour."""
+def _unlinked(ospfd: str, told: frr_lines.Tree) -> list[str]:
     interfaces = vty.asked(ospfd, "show ip ospf interface").get("interfaces", {})
     neighbors = vty.asked(ospfd, "show ip ospf neighbor").get("neighbors", {})
     states = {name: each.get("state", "") for name, each in interfaces.items()}
@@ -156,28 +156,27 @@ def _linked(ospfd: str) -> bool:
         each["ifaceName"].partition(":")[0]
         for found in neighbors.values() for each in found if each["nbrState"].startswith("Full")
     }  # fmt: skip
-    return not unlinked(
-        states, full, {name for name, each in interfaces.items() if "timerPassiveIface" in each}
-    )
+    return unlinked(told, states, full)
 
 
-def _linked6(ospf6d: str, passive: set[str]) -> bool:
-    """The same of OSPFv3, which does not say where it is passive."""
+def _unlinked6(ospf6d: str, told: frr_lines.Tree) -> list[str]:
     interfaces = vty.asked(ospf6d, "show ipv6 ospf6 interface")
     neighbors = vty.asked(ospf6d, "show ipv6 ospf6 neighbor").get("neighbors", [])
     states = {name: each.get("ospf6InterfaceState", "") for name, each in interfaces.items()}
     full = {each["interfaceName"] for each in neighbors if each["state"] == "Full"}
-    return not unlinked(states, full, passive)
+    return unlinked(told, states, full)
 
 
-def unlinked(states: Mapping[str, str], full: set[str], passive: set[str]) -> list[str]:
-    """The interfaces that are up, wait for a neighbour and have none whose database is in step.
+def unlinked(told: frr_lines.Tree, states: Mapping[str, str], full: set[str]) -> list[str]:
+    """The interfaces that speak OSPF, are to have a neighbour, and have none whose database is in step.
 
-    A point-to-point link has one neighbour. A broadcast network may have none: it has settled when the
-    time to look for a designated router is over (RFC 2328, section 9.1).
+    A point-to-point link has one. A broadcast network may have none: it has settled when the time to look
+    for a designated router is over (RFC 2328, section 9.1).
     """
-    return [
-        name
-        for name, state in states.items()
-        if name not in passive | full and state in ("Point-To-Point", "PointToPoint", "Waiting")
+    speaking = [
+        line.split()[1]
+        for line, below in told.items()
+        if line.startswith("interface ") and not any(each.endswith(" passive") for each in below)
     ]
+    elected = ("DR", "BDR", "Backup", "DROther")
+    return [name for name in speaking if name not in full and states.get(name) not in elected]
