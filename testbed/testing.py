@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from testbed.faults import State
+from testbed.faults import Cut, State
 from testbed.job import OUT, Job
 from testbed.kernel import build
 from testbed.kernel.boot import Machine, boot
@@ -31,7 +31,7 @@ class FakeNet(Layers):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._stops: Counter[tuple[str, str]] = Counter()
-        self._files: list[tuple[str, str, str | None]] = []
+        self._files: list[tuple[str, str, str | Cut | None]] = []
         self._routed: list[tuple[str, Callable[[Routing], Routing]]] = []
         self._drains: Counter[str] = Counter()
 
@@ -55,7 +55,7 @@ class FakeNet(Layers):
             yield
 
     @contextmanager
-    def files(self, node: str, changes: Mapping[str, str | None]) -> Iterator[None]:
+    def files(self, node: str, changes: Mapping[str, str | Cut | None]) -> Iterator[None]:
         """Change files of a node; KeyError for an unknown one."""
         wanted = [(self.job.node(node).name, name, text) for name, text in changes.items()]
         self._files.extend(wanted)

@@ -4,6 +4,7 @@ import made
 import pytest
 
 from testbed.emulate.servers import Servers
+from testbed.faults import Cut
 
 
 @pytest.fixture
@@ -36,6 +37,25 @@ def test_a_link_to_a_title_is_gone_while_inside_even_if_something_is_raised(serv
         strike()
     assert film.is_symlink()
     assert film.resolve() == tmp_path / "store"
+
+
+def test_a_title_is_cut_off_while_inside_and_nobody_elses(servers, tmp_path):
+    film, store = tmp_path / "oca-n1" / "content" / "film", tmp_path / "store"
+    (store / "400.mp4").write_bytes(bytes(range(200)))
+    with (store / "800.mp4").open("wb") as empty:
+        empty.truncate(10**9)
+    cut = servers.files("oca-n1", {"content/film": Cut(0.3)})
+    cut.__enter__()
+    assert (film / "400.mp4").read_bytes() == bytes(range(60))
+    assert (film / "800.mp4").stat().st_size == 3 * 10**8
+    assert (film / "800.mp4").stat().st_blocks == 0
+    assert (store / "400.mp4").stat().st_size == 200
+    with servers.files("oca-n1", {"content/film": None}):
+        assert not film.exists()
+        cut.__exit__(None, None, None)
+        assert not film.exists()
+    assert film.is_symlink()
+    assert film.resolve() == store
 
 
 def test_overlapping_changes_end_in_any_order(servers, tmp_path):

@@ -5,6 +5,7 @@ control plane stops serving after its grace, and a dead first OCA costs the play
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_every_fault_struck_and_healed(folder):
     faults = json.loads((folder / "verdict.json").read_text())["faults"]
     assert [(each["kind"], each["took_hold"], each["healed"]) for each in faults] == [
         ("oca-drain", True, True), ("certificate-mismatch", True, True), ("content-missing", True, True),
+        ("content-truncated", True, True),
         ("link-impair", True, True), ("certificate-expired", True, True), ("control-plane-down", True, True),
     ]  # fmt: skip
 
@@ -172,6 +174,11 @@ def test_errors_say_what_was_wrong_and_nobody_stalls_for_them(tables):
             oca,
         )
         assert found == [(error,)]
+    # what is cut off is refused by name, or told from a whole segment by its length
+    told_of = "select distinct error from requests where oca = 'oca-x' and error != ''"
+    short = tables.sql(f"{told_of} and t_ns between 29e9 and 32e9")
+    assert short
+    assert all(e == "HTTP 416" or re.fullmatch(r"\d+ bytes instead of \d+", e) for (e,) in short)
     # a file that is gone is known to steering from the next report on
     known = tables.sql(
         """select min(t_ns) from steering where oca = 'oca-a' and reason = 'does not hold film'"""

@@ -5,6 +5,7 @@ As everywhere, a change is in force while somebody wants it: overlapping faults 
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from testbed import namespaces
 from testbed.emulate.processes import Processes
+from testbed.faults import Cut
 from testbed.job import Job
 from testbed.layers import Layers
 from testbed.routing import Routing
@@ -30,7 +32,8 @@ class Servers(Layers):
         super().__init__(job)
         self.processes = Processes(job, namespace, logs, nodes)
         self._enter, self._homes = namespace, nodes
-        self._texts: dict[tuple[str, str], list[tuple[str | None]]] = {}  # by node and file, the latest last
+        # by node and file, the latest last
+        self._texts: dict[tuple[str, str], list[tuple[str | Cut | None]]] = {}
         self._changed: set[tuple[str, str]] = set()  # those of them that are not what they were
         self._routed: dict[str, list[Callable[[Routing], Routing]]] = {}  # by router, the latest last
         self._draining = Counter[str]()
@@ -48,8 +51,8 @@ class Servers(Layers):
             yield
 
     @contextmanager
-    def files(self, node: str, changes: Mapping[str, str | None]) -> Iterator[None]:
-        """Change files of a node while inside, by their path in its folder: a text, or None for gone."""
+    def files(self, node: str, changes: Mapping[str, str | Cut | None]) -> Iterator[None]:
+        """Change files of a node while inside, by their path in its folder: a text, cut, or None for gone."""
         layers = {name: (text,) for name, text in changes.items()}
         for name, layer in layers.items():
             self._texts.setdefault((node, name), []).append(layer)
@@ -91,7 +94,7 @@ class Servers(Layers):
         """The files of a node that are not as they were laid out, by path; its titles that are gone."""
         planned = self.job.node(node)
         home = self._homes / node
-        gone = [f"content/{title}" for title in planned.titles if not (home / "content" / title).exists()]
+        gone = [f"content/{title}" for title in planned.titles if not (home / "content" / title).is_symlink()]
         other = [
             path for path, text in sorted(planned.files.items())
             if not Path(path).exists() or Path(path).read_text() != text
@@ -114,13 +117,17 @@ class Servers(Layers):
             self._changed.add((node, name))
             if path.exists():
                 path.rename(aside)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
         if not layers:
             self._changed.remove((node, name))
             if aside.is_symlink() or aside.exists():
                 aside.rename(path)
-        elif (text := layers[-1][0]) is not None:
-            path.write_text(text)
+        elif isinstance(content := layers[-1][0], Cut):
+            _cut(aside, path, content.share)
+        elif content is not None:
+            path.write_text(content)
 
     def _tell(self, router: str) -> None:
         """Bring a router's daemon to the changes in force."""
@@ -149,3 +156,15 @@ class Servers(Layers):
         thread.join()
         if problems:
             raise RuntimeError(f"steering was not told that {oca} drains: {problems[0]}")
+
+
+def _cut(whole: Path, path: Path, share: float) -> None:
+    """Make a folder whose files are the beginnings of another's, holes and all."""
+    path.mkdir()
+    for file in whole.iterdir() if whole.exists() else ():
+        kept = int(file.stat().st_size * share)
+        with (path / file.name).open("wb") as cut:
+            if file.stat().st_blocks:
+                with file.open("rb") as video:
+                    cut.write(video.read(kept))
+            cut.truncate(kept)

@@ -41,6 +41,13 @@ __all__ = [
 State = dict[str, dict[str, list[Any]]]  # by node, by part (interfaces, queues, processes, files…)
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A folder in which every file has only its beginning: a share of its length."""
+
+    share: float
+
+
 class Net(Protocol):
     """What a fault may do to the running network. `testbed.testing.FakeNet` is one without a kernel."""
 
@@ -61,8 +68,8 @@ class Net(Protocol):
     def frozen(self, node: str, processes: tuple[str, ...] | None = None) -> AbstractContextManager[None]:
         """Keep processes of a node (all of them if None) from running while inside: they hang."""
 
-    def files(self, node: str, changes: Mapping[str, str | None]) -> AbstractContextManager[None]:
-        """Change files of a node while inside, by their path in its folder: a text, or None for gone."""
+    def files(self, node: str, changes: Mapping[str, str | Cut | None]) -> AbstractContextManager[None]:
+        """Change files of a node while inside, by their path in its folder: a text, cut, or None for gone."""
 
     def routed(self, router: str, change: Callable[[Routing], Routing]) -> AbstractContextManager[None]:
         """Have a router do what a change makes of its description while inside; the latest on top.
