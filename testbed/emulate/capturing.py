@@ -63,15 +63,19 @@ class Capturing:
         orders: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
         for index, link in enumerate(self._links):
             windows = self._job.windows.get(link.name, ())
-            begins = {window.from_ns for window in windows}
+            alone = {window.from_ns for window in windows if window.filter == ALWAYS}
             for window in windows:
-                until = window.until_ns
-                if until is not None and until < self._job.duration_ns and until not in begins:
+                begin, until = window.from_ns, window.until_ns
+                # what is always captured takes over where it begins, and is taken over where it ends
+                if until is not None and window.filter != ALWAYS and until not in alone:
                     orders[until, "ended"].append((index, _CLOSED))
-                if window.from_ns is not None and window.from_ns < self._job.duration_ns:
-                    phase = "ended" if window.filter == ALWAYS else "began"
-                    orders[window.from_ns, phase].append((index, _program(window)))
+                if begin is not None:
+                    phase = "ended" if begin in alone else "began"
+                    orders[begin, phase].append((index, _program(window)))
+        # Of two windows that meet, the one that ends does so first.
         for t_ns, phase in sorted(orders, key=lambda when: (when[0], when[1] == "began")):
+            if t_ns >= self._job.duration_ns:
+                break
             changes = orders[t_ns, phase]
             timeline.at(t_ns, partial(self._change, changes, phase, records))
 

@@ -178,7 +178,8 @@ def _settle(job: Job, tables: Forwarding) -> int:
             raise RuntimeError(f"routing had not settled after {_PATIENCE_NS / S:g} s: some route flaps")
         time.sleep(min(ahead, S) / S)
         # a word now and then, for a busy machine may take minutes over it
-        tell(stage="waiting for routes", done=(time.time_ns() - began) / S, of=job.settle_ns / S)
+        stood_ns = min(time.time_ns() - max(tables.last_ns(), began), job.settle_ns)
+        tell(stage="waiting for routes", done=stood_ns / S, of=job.settle_ns / S)
     return max(tables.last_ns() - began, 0)
 
 
