@@ -140,6 +140,7 @@ def test_ospf_has_interfaces_by_family():
     assert "interface eth2" not in lines(ospfd)
     assert "interface eth1" not in lines(ospf6d)
     assert "ipv6 ospf6 passive" in lines(ospf6d, "interface eth2")
+    assert lines(ospf6d, "interface lo") == ["ipv6 ospf6 area 0", "ipv6 ospf6 cost 1", "ipv6 ospf6 passive"]
 
 
 def test_what_nobody_asks_for_does_not_run():

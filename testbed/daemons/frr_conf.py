@@ -93,6 +93,7 @@ def ospf6d(routing: Routing) -> Lines:
                 yield f" ipv6 ospf6 bfd profile {_profile(link.bfd)}"
     yield "interface lo"
     yield " ipv6 ospf6 area 0"
+    yield " ipv6 ospf6 cost 1"  # the least there is; OSPFv2 takes none for it
     yield " ipv6 ospf6 passive"
     yield "router ospf6"
     yield f" ospf6 router-id {routing.router_id}"
