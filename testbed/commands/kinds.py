@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 import typing
 from typing import Annotated, Any
@@ -82,7 +83,7 @@ def _written(hint: Any) -> str:
         return " | ".join(_written(option) for option in options)
     name: str = getattr(hint, "__name__", str(hint))
     plain = {"str": "text", "int": "number", "float": "number", "bool": "true or false"}
-    return plain.get(name, name.removesuffix("Name").lower() + (" name" if name.endswith("Name") else ""))
+    return plain.get(name, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
 def _show_one(name: str, facts: dict[str, Any]) -> None:
