@@ -108,13 +108,15 @@ def _asn(number: int) -> int:
 def main() -> int:
     """Bring each size up in a guest of its own, and print what it took."""
     parser = argparse.ArgumentParser(
-        description="Bring up the ASes with the largest customer cones, one BIRD each, and print the cost.",
+        description="Bring up the ASes with the largest customer cones, a router each, and print the cost.",
         epilog="example: .venv/bin/python benchmarks/routing.py 60 200 --file 20250801.as-rel2.txt.bz2",
     )
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="N", help="ASes (%(default)s)")
     parser.add_argument("--file", type=Path, metavar="AS-REL", help="CAIDA's; a model's graph if not given")
     parser.add_argument("--ases", type=int, default=ASES, metavar="N", help="of the model (%(default)s)")
+    parser.add_argument("--daemon", default="bird", metavar="KIND", help="what routes (%(default)s)")
     asked = parser.parse_args()
+    import yaml
     from oca_crash import children_s, machine  # these bring much along that the guest does not need
 
     from testbed import model
@@ -132,7 +134,9 @@ def main() -> int:
             modelled(relations, asked.ases)
         for size in asked.sizes:
             topology = Path(folder, "caida.yaml")
-            topology.write_text(caida.read(relations, size).yaml() + "families: [ipv4]\n")
+            document = yaml.safe_load(caida.read(relations, size).yaml()) | {"families": ["ipv4"]}
+            document["defaults"] = document.get("defaults", {}) | {"daemon": asked.daemon}
+            topology.write_text(yaml.safe_dump(document, sort_keys=False))
             began, before_s = time.monotonic(), children_s()
             job = bare(model.load_topology(topology), clock="virtual")
             last = {}
