@@ -62,7 +62,10 @@ def tables() -> str:
         f"# Tables\n\n{MADE}\n\n"
         "Every run leaves these in `tables/*.parquet`, the same columns whatever the scenario. Ask them with "
         '`testbed query RUN "select …"` (DuckDB), or open the files in polars or pandas. Times are integers '
-        "in nanoseconds; zero is the scenario's start. A null means that nothing can be said.\n\n"
+        "in nanoseconds; zero is the scenario's start. A null means that nothing can be said. "
+        "`from goodput(1e8)` is a table made when asked: the payload of each sender (`src`) of each connection "
+        "that was seen for the first time at each point, in bins of 100 ms (`t_ns`, `flow_id`, `node`, "
+        "`interface`, `src`, `bytes`, `rate_bps`).\n\n"
         "| table | a row is |\n|---|---|\n"
         + "".join(f"| [{name}](#{name}) | {table.row} |\n" for name, table in TABLES.items())
     ]

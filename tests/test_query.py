@@ -37,6 +37,19 @@ def test_answers_come_as_rows_columns_a_frame_or_one_value(tables):
     assert tables.job.scenario == "made"
 
 
+def test_goodput_is_payload_seen_for_the_first_time_in_bins(tmp_path):
+    net = Network()
+    for ms, seq, size in ((0, 0, 700), (99, 700, 300), (100, 1000, 50), (150, 700, 300), (320, 1050, 1000)):
+        net.send(ms * MS, UP, tcp(4000, 443, seq, 1, ACK, bytes(size)), hop_ns=0)
+    write(net.write(tmp_path))
+    query = "select t_ns, bytes, rate_bps from goodput(1e8) where node = 'c1'"
+    assert Tables(tmp_path).sql(query) == [
+        (0, 1000, 80_000.0),
+        (100 * MS, 50, 4_000.0),
+        (300 * MS, 1000, 80_000.0),
+    ]
+
+
 def test_columns_of_one_name_are_told_apart(tables):
     found = tables.frame("select 1 as a, 2 as b, 3 as a, 4 as a_2, 5 as a")
     assert found.columns == ["a", "b", "a_3", "a_2", "a_4"]

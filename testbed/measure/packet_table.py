@@ -182,7 +182,10 @@ def _buffer(bits: npt.NDArray[np.uint8] | None) -> pa.Buffer | None:
 def _array(values: npt.NDArray[Any], kind: pa.DataType, bits: npt.NDArray[np.uint8] | None) -> pa.Array:
     if bits is not None and not bits.any():
         return pa.nulls(len(values), kind)
-    whole = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    wanted = np.dtype(kind.to_pandas_dtype())
+    if values.dtype.kind == "u" and values.dtype.itemsize == wanted.itemsize:  # no code is that large
+        values = values.view(wanted)
+    whole = np.ascontiguousarray(values, wanted)
     return pa.Array.from_buffers(kind, len(whole), [_buffer(bits), pa.py_buffer(whole)])
 
 

@@ -33,10 +33,20 @@ class Struck(Protocol):
         """Nanoseconds from then to the end."""
 
 
+# Payload seen for the first time, in bins of so many nanoseconds, a row for each that has any.
+_GOODPUT = """
+    create macro goodput(bin_ns) as table
+    select (floor(t_ns / bin_ns) * bin_ns)::bigint as t_ns, flow_id, node, interface, src,
+           sum(tcp_len)::bigint as bytes, sum(tcp_len) * 8e9 / bin_ns as rate_bps
+    from packets where tcp_len > 0 and not retransmission group by all order by all
+"""
+
+
 class Tables:
     """The tables of a run, each a view of its Parquet file; one without a file is empty.
 
-    A query may read these views and nothing else: no other file, no network, no setting. The column
+    A query may read these views and nothing else: no other file, no network, no setting. `goodput(bin_ns)`
+    makes a table of the bytes that each sender of each TCP connection brought past each point. The column
     names `from` and `to` of hops are words of SQL and must be quoted: "from".
     """
 
@@ -51,6 +61,7 @@ class Tables:
         self._database.execute("set enable_external_access = false")
         for name in TABLES:
             self._database.execute(f"create view {name} as {self._view(name, files.get(name))}")
+        self._database.execute(_GOODPUT)
         self._database.execute("set lock_configuration = true")
 
     @cached_property
