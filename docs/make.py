@@ -63,7 +63,7 @@ def tables() -> str:
         "Every run leaves these in `tables/*.parquet`, the same columns whatever the scenario. Ask them with "
         '`testbed query RUN "select …"` (DuckDB), or open the files in polars or pandas. Times are integers '
         "in nanoseconds; zero is the scenario's start. A null means that nothing can be said. "
-        "`from goodput(1e8)` is a table made when asked: the payload of each sender (`src`) of each connection "
+        "`from goodput(1e8)` is a table made when asked: the payload of each sender (`src`) of each flow "
         "that was seen for the first time at each point, in bins of 100 ms (`t_ns`, `flow_id`, `node`, "
         "`interface`, `src`, `bytes`, `rate_bps`).\n\n"
         "| table | a row is |\n|---|---|\n"
