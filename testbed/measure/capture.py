@@ -36,9 +36,9 @@ from testbed.measure.points import Point
 
 # Two processors that feed one socket can leave a capture slightly out of order (0.4 ms were seen).
 DISORDER_NS = 10_000_000
-HELD = 1 << 16  # rows kept back for that at most
+HELD = 1 << 14  # rows kept back for that at most
 SAMPLES = 1_000_000  # round-trip times of which quantiles are taken at a time
-BATCH = 1 << 18  # rows given out at a time
+BATCH = 1 << 17  # rows given out at a time
 
 
 @dataclass

@@ -22,9 +22,9 @@ MAGIC_NANOSECONDS = 0xA1B23C4D
 ETHERNET = 1
 LARGEST = 262_144  # no record is longer (MAXIMUM_SNAPLEN of libpcap); a larger length is damage
 FILE_HEADER = struct.pack("<IHHiIII", MAGIC_NANOSECONDS, 2, 4, 0, 0, LARGEST, ETHERNET)
-CHUNK = 4 << 20  # larger ones fall out of the processor's cache
+CHUNK = 1 << 20  # larger ones fall out of the processor's cache
 BLOCK = 65_536  # what a pcapng block may take beside the packet
-MOST = 1 << 16  # packets in a chunk
+MOST = 1 << 14  # packets in a chunk
 
 
 @dataclass(frozen=True)
