@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 MS, S = 10**6, 10**9
 OWN, INSIDE = "10.1.0.0/18", "10.1.0.0/24"
 DELAY_NS = 5 * MS
-SLOWER = {"bird": [], "frr": ["checks.0.max=2.6s", "checks.1.max=265ms"]}
+SLOWER = {"bird": [], "frr": ["checks.0.max=2.6s", "checks.1.max=265ms", "checks.3.max=2.6s"]}
 
 pytestmark = pytest.mark.guest
 
