@@ -209,7 +209,7 @@ def main() -> int:
         with ProcessPoolExecutor(1) as own:  # a process started here would begin with what we hold at most
             own.submit(again, path, asked.copies, many).result()
         more = spent(sys.executable, "-m", "testbed", "packets", many, "-o", folder / "tables", "-q")
-        told = f"{asked.copies * largest:,} packets in {more.real_s:.1f} s; wanted: 600 at most"
+        told = f"{asked.copies * largest:,} packets in {more.cpu_s:.1f} CPU-s; wanted: 600 at most"
         line(f"{asked.copies} times that", f"{more.memory_mb:.0f} MB", told)
         many.unlink()
         whole = spent(sys.executable, "-c", TABLES, run)
