@@ -128,7 +128,8 @@ class Process:
     inside the node's network namespace. `ready` says how to tell that it is up: "tcp:PORT" or
     "udp:PORT" (bound in the node), "daemon:MODULE:CLASS" (that daemon answers, every BGP session is
     established and every OSPF neighbour found), "file:PATH" (the process made it), or nothing. One that
-    `needs_routes` is started when routing has settled. Output goes to `logs/<node>/<name>.log`.
+    `needs_routes` is started when routing has settled. One that `reads_counter`, the processor's time
+    stamp counter, is shown the virtual clock in its place. Output goes to `logs/<node>/<name>.log`.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Process:
     config: dict[str, Any] = field(default_factory=dict)
     ready: str = ""
     needs_routes: bool = False
+    reads_counter: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,13 +85,23 @@ EDITS = (
         "clocksource_register_hz(&timer_clocksource, NSEC_PER_SEC);",
     ),
     # Programs that read the processor's time stamp counter (Go's runtime draws from it) see the virtual
-    # clock instead: the instruction traps (prctl(2), PR_SET_TSC), and is carried out here.
+    # clock instead: the instruction traps (prctl(2), PR_SET_TSC), and is carried out here. Only for those
+    # whose personality(2) has a flag that means nothing else on Linux, since the host has to turn the trap on
+    # and off whenever it changes between a program that has it and the guest kernel.
+    (
+        "arch/um/kernel/time.c",
+        "#include <linux/mm.h>\n",
+        "#include <linux/mm.h>\n#include <linux/personality.h>\n",
+    ),
     (
         "arch/um/kernel/time.c",
         "static struct clocksource timer_clocksource = {\n",
         (
             "unsigned long long time_travel_counter(void);\n"
             "unsigned long long time_travel_counter(void)\n{\n\treturn timer_read(NULL);\n}\n\n"
+            "int time_travel_counted(void);\n"
+            "int time_travel_counted(void)\n{\n"
+            "\treturn time_travel_mode != TT_MODE_OFF && current->personality & WHOLE_SECONDS;\n}\n\n"
             "static struct clocksource timer_clocksource = {\n"
         ),
     ),
@@ -103,10 +113,20 @@ EDITS = (
     (
         "arch/um/os-Linux/skas/process.c",
         "\tsignal(SIGWINCH, SIG_IGN);\n",
+        ("\tsignal(SIGWINCH, SIG_IGN);\n\tif (counted)\n\t\tprctl(PR_SET_TSC, PR_TSC_SIGSEGV);\n"),
+    ),
+    (
+        "arch/um/os-Linux/skas/process.c",
+        "static int userspace_tramp(void *stack)\n{\n",
         (
-            "\tsignal(SIGWINCH, SIG_IGN);\n"
-            "\tif (time_travel_mode != TT_MODE_OFF)\n\t\tprctl(PR_SET_TSC, PR_TSC_SIGSEGV);\n"
+            "extern int time_travel_counted(void);\nstatic int counted;\n\n"
+            "static int userspace_tramp(void *stack)\n{\n"
         ),
+    ),
+    (
+        "arch/um/os-Linux/skas/process.c",
+        "\t/* clone into new userspace process */\n",
+        "\tcounted = time_travel_counted();\n\n\t/* clone into new userspace process */\n",
     ),
     (
         "arch/um/os-Linux/skas/process.c",

@@ -31,7 +31,9 @@ class RpkiCache(Role):
             "-protocol", str(_VERSION), "-rtr.refresh", str(spec.refresh // _S),
             "-rtr.retry", str(spec.retry // _S), "-rtr.expire", str(spec.expire // _S),
         )  # fmt: skip
-        return Equipment({path: _roas(spec)}, (Process(name="stayrtr", argv=argv, ready=f"tcp:{RTR}"),))
+        # as every program of Go's does
+        server = Process(name="stayrtr", argv=argv, ready=f"tcp:{RTR}", reads_counter=True)
+        return Equipment({path: _roas(spec)}, (server,))
 
 
 def _roas(spec: Spec) -> str:
