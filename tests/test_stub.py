@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import random
+import resource
 import select
 import socket
 import threading
@@ -137,3 +139,24 @@ def test_what_comes_late_and_says_nothing_changes_nothing():
         assert select.select([found.waiting], [], [], 10)[0]
         assert found.more() == ()
         assert (found.known, found.waiting) == (("2001:db8::1",), None)
+
+
+@pytest.fixture
+def crowd():
+    """So many open files that what is opened next has a number that select(2) does not know."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
+    yield
+    for file in files:
+        os.close(file)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_late_answer_is_looked_for_in_a_crowd_too(crowd):
+    held = threading.Event()
+    with resolver({"oca.test": "2001:db8::1"}, held={"A": held}) as (port, _), both(port) as stub:
+        found, _ = stub.addresses("oca.test")
+        assert found.waiting.fileno() > 1023
+        assert stub.addresses("oca.test") == (found, 0)
+        held.set()

@@ -92,7 +92,7 @@ class Found(Addresses):
     def more(self) -> tuple[str, ...]:
         """Take the answer in if it is there."""
         late = self._late
-        if late is None or not select.select([late.conversation], [], [], 0)[0]:
+        if late is None or not _readable(late.conversation):
             return ()
         self._late = None
         with late.conversation:
@@ -118,6 +118,13 @@ class _Asked:
     conversation: socket.socket
     query: dns.message.QueryMessage
     server: tuple[str, int]
+
+
+def _readable(conversation: socket.socket) -> bool:
+    """Whether something has come; select(2) knows no descriptor above 1023, and a crowd has those."""
+    poll = select.poll()
+    poll.register(conversation, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @dataclass(frozen=True)
