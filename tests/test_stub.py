@@ -158,5 +158,10 @@ def test_a_late_answer_is_looked_for_in_a_crowd_too(crowd):
     with resolver({"oca.test": "2001:db8::1"}, held={"A": held}) as (port, _), both(port) as stub:
         found, _ = stub.addresses("oca.test")
         assert found.waiting.fileno() > 1023
+        poll = select.poll()
+        poll.register(found.waiting, select.POLLIN)
         assert stub.addresses("oca.test") == (found, 0)
         held.set()
+        assert poll.poll(10_000)
+        assert stub.addresses("oca.test") == (found, 0)
+        assert found.waiting is None
