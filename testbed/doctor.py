@@ -18,5 +18,4 @@ def diagnose(job: Job | None = None) -> dict[str, list[Lack]]:
     With a job, also what its routing daemons lack.
     """
     found = {name: cast("Venue", venue()).lacks() for name, venue in kinds("venues").items()}
-    more = pipeline.not_installed(job) if job else []
-    return {name: list(dict.fromkeys((*pipeline.completed(lacks), *more))) for name, lacks in found.items()}
+    return {name: pipeline.lacking(lacks, job) for name, lacks in found.items()}

@@ -152,7 +152,14 @@ def completed(lacks: list[Lack]) -> list[Lack]:
     return [*lacks, Lack(what, native.INSTALL)]
 
 
-def not_installed(job: Job) -> list[Lack]:
+def lacking(lacks: list[Lack], job: Job | None) -> list[Lack]:
+    """What is lacking to run a job, or any, where a venue has found this; each thing once."""
+    found = completed(lacks)
+    known = {lack.what for lack in found}
+    return [*found, *(lack for lack in (_not_installed(job) if job else ()) if lack.what not in known)]
+
+
+def _not_installed(job: Job) -> list[Lack]:
     """The programs that a job starts, and those of its routing daemons, that are not here."""
     started = {each.argv[0] for node in job.nodes for each in node.processes if each.argv}
     programs = {program: program for program in sorted(started)}  # Debian calls most packages so
@@ -170,10 +177,7 @@ def ready(job: Job, kind: str, lacks: list[Lack]) -> None:
 
     Misconfigured if one of them does not take its configuration.
     """
-    found = completed(lacks)
-    known = {lack.what for lack in found}
-    found += [lack for lack in not_installed(job) if lack.what not in known]
-    if found:
+    if found := lacking(lacks, job):
         raise Lacking(kind, found)
     configurations.check(job)
 
